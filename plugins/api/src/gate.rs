@@ -1,0 +1,192 @@
+//! A counting gate: takers wait when it is full and are woken when it has room again.
+//!
+//! Taking and giving back are single atomic operations as long as nobody waits. Waiters are woken
+//! together once the level has fallen to seven eighths of the limit: waking them at every single
+//! release would make hundreds of blocked streams run for each message delivered.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+/// Names a waiter, so that polling twice registers once. Unique within the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaiterId(u64);
+
+impl WaiterId {
+    /// A new name.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A level with a limit.
+#[derive(Debug)]
+pub struct Gate {
+    level: AtomicU64,
+    limit: u64,
+    waiting: AtomicUsize,
+    waiters: Mutex<BTreeMap<WaiterId, Waker>>,
+}
+
+impl Gate {
+    /// An empty gate.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            level: AtomicU64::new(0),
+            limit,
+            waiting: AtomicUsize::new(0),
+            waiters: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// What is taken now.
+    pub fn level(&self) -> u64 {
+        self.level.load(Ordering::SeqCst)
+    }
+
+    /// What may be taken.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Whether `amount` fits. Something larger than the whole gate fits when the gate is empty.
+    pub fn has_room(&self, amount: u64) -> bool {
+        let level = self.level();
+        level == 0 || level.saturating_add(amount) <= self.limit
+    }
+
+    /// Takes `amount` without asking: for what is already in our hands.
+    pub fn take(&self, amount: u64) {
+        self.level.fetch_add(amount, Ordering::SeqCst);
+    }
+
+    /// Takes `amount` if it fits.
+    pub fn try_take(&self, amount: u64) -> bool {
+        self.level
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| {
+                (level == 0 || level.saturating_add(amount) <= self.limit)
+                    .then(|| level.saturating_add(amount))
+            })
+            .is_ok()
+    }
+
+    /// Takes `amount`, or registers the waiter and is woken when there is room again.
+    pub fn poll_take(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
+        if self.try_take(amount) {
+            self.forget(waiter);
+            return Poll::Ready(());
+        }
+        {
+            let mut waiters = self.waiters.lock();
+            waiters.insert(waiter, cx.waker().clone());
+            self.waiting.store(waiters.len(), Ordering::SeqCst);
+        }
+        // A release between the first look and the registration has woken nobody: look again.
+        if self.try_take(amount) {
+            self.forget(waiter);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Gives `amount` back and wakes the waiters when enough has become free.
+    pub fn give_back(&self, amount: u64) {
+        let before = self.level.fetch_sub(amount, Ordering::SeqCst);
+        debug_assert!(before >= amount, "gave back {amount} of {before}");
+        let now = before.saturating_sub(amount);
+        if self.waiting.load(Ordering::SeqCst) > 0 && now <= self.limit / 8 * 7 {
+            self.wake_all();
+        }
+    }
+
+    /// Stops waiting.
+    pub fn forget(&self, waiter: WaiterId) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut waiters = self.waiters.lock();
+        waiters.remove(&waiter);
+        self.waiting.store(waiters.len(), Ordering::SeqCst);
+    }
+
+    fn wake_all(&self) {
+        let woken = {
+            let mut waiters = self.waiters.lock();
+            self.waiting.store(0, Ordering::SeqCst);
+            std::mem::take(&mut *waiters)
+        };
+        for waker in woken.into_values() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_waiter_is_woken_once_an_eighth_is_free() {
+        let gate = Gate::new(80);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let waiter = WaiterId::next();
+        gate.take(80);
+        assert!(gate.poll_take(waiter, 1, &mut cx).is_pending());
+        assert!(
+            gate.poll_take(waiter, 1, &mut cx).is_pending(),
+            "polling twice registers once"
+        );
+        gate.give_back(9);
+        assert_eq!(
+            woken.0.load(Ordering::SeqCst),
+            0,
+            "71 of 80 is above seven eighths"
+        );
+        gate.give_back(1);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(gate.poll_take(waiter, 1, &mut cx).is_ready());
+        assert_eq!(gate.level(), 71);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_gate_passes_an_empty_one() {
+        let gate = Gate::new(10);
+        assert!(gate.try_take(11));
+        assert!(!gate.try_take(1));
+        gate.give_back(11);
+        assert!(gate.try_take(1));
+        assert!(!gate.try_take(11));
+    }
+
+    #[test]
+    fn a_forgotten_waiter_is_not_woken() {
+        let gate = Gate::new(8);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let waiter = WaiterId::next();
+        gate.take(8);
+        assert!(
+            gate.poll_take(waiter, 1, &mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        gate.forget(waiter);
+        gate.give_back(8);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+    }
+}
