@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Perigee, a telemetry gateway for Apache SkyWalking.
+
+pub mod config;
+pub mod engine;

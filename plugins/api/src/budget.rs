@@ -54,6 +54,11 @@ impl PartCharge {
         }
     }
 
+    /// What is charged now.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Charges `bytes` more; pending while there is no room and another stream is the finisher.
     pub fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.finisher {
@@ -75,14 +80,29 @@ impl PartCharge {
         Poll::Ready(())
     }
 
-    /// The message is whole and has been charged elsewhere, or is gone.
-    pub fn clear(&mut self) {
-        if std::mem::take(&mut self.finisher) {
-            self.budget.finisher_taken.store(false, Ordering::SeqCst);
+    /// The message is whole and looks for room: `poll` sees the budget without this charge, which
+    /// would otherwise stand in its own way. Once it is ready the charge is gone.
+    pub fn poll_hand_over<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        self.budget.gate.lend(self.bytes);
+        let polled = poll();
+        self.budget.gate.take(self.bytes);
+        if polled.is_ready() {
+            self.clear();
         }
+        polled
+    }
+
+    /// The message is gone, or has been charged elsewhere.
+    pub fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes > 0 {
             self.budget.gate.give_back(bytes);
+        }
+        if std::mem::take(&mut self.finisher) {
+            self.budget.finisher_taken.store(false, Ordering::SeqCst);
+            // What is left may all be parts, none of which will ever give back enough to wake the
+            // others: one of them must become the next finisher.
+            self.budget.gate.wake_all();
         }
     }
 }
@@ -111,7 +131,15 @@ mod tests {
         assert!(second.poll_grow(1, &mut cx).is_pending());
         assert!(first.poll_grow(60, &mut cx).is_ready());
         assert_eq!(budget.gate().level(), 220);
-        drop(first);
+        let handed_over = first.poll_hand_over(|| {
+            assert_eq!(
+                budget.gate().level(),
+                100,
+                "its own charge is not in its way"
+            );
+            Poll::Ready(())
+        });
+        assert!(handed_over.is_ready());
         assert_eq!(budget.gate().level(), 100);
         assert!(second.poll_grow(1, &mut cx).is_ready());
     }

@@ -102,6 +102,11 @@ impl Gate {
         }
     }
 
+    /// Lowers the level without waking anybody: for what will be taken again at once.
+    pub(crate) fn lend(&self, amount: u64) {
+        self.level.fetch_sub(amount, Ordering::SeqCst);
+    }
+
     /// Stops waiting.
     pub fn forget(&self, waiter: WaiterId) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
@@ -112,7 +117,8 @@ impl Gate {
         self.waiting.store(waiters.len(), Ordering::SeqCst);
     }
 
-    fn wake_all(&self) {
+    /// Lets every waiter look again.
+    pub fn wake_all(&self) {
         let woken = {
             let mut waiters = self.waiters.lock();
             self.waiting.store(0, Ordering::SeqCst);

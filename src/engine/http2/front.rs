@@ -1,0 +1,301 @@
+//! Connections from agents.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Connection, SendResponse};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use perigee_plugin_api::budget::Budget;
+use tokio::sync::watch;
+
+use super::io::Io;
+use super::live::{Live, RecvBody, Responder};
+use super::{DATA_FRAME_BUDGET, queued};
+use crate::engine::socket::Socket;
+use crate::engine::{Call, Code, Disposition, Refusal, Service, Status, metadata};
+
+/// How long a new connection may take to say its preface.
+const HANDSHAKE: Duration = Duration::from_secs(20);
+
+/// How long the last frames of a failed connection may take to leave.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Longest header list that is read at all; above it the connection answers 431 by itself. Larger
+/// than [`metadata::ACCEPTED_BYTES`] so that a flood gets a gRPC status.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// Streams that may be reset without having been looked at, before the peer counts as abusive.
+const RESET_STREAMS: usize = 1024;
+
+/// What connections are allowed.
+#[derive(Clone, Debug)]
+pub struct FrontOptions {
+    /// Longest message.
+    pub max_message_bytes: usize,
+    /// Streams a connection.
+    pub max_concurrent_streams: u32,
+    /// Unread bytes a stream.
+    pub stream_window: u32,
+    /// Unread bytes a connection. Larger than a stream's, so that paused streams leave room for the
+    /// calls beside them.
+    pub connection_window: u32,
+    /// What half-read messages are charged to.
+    pub budget: Arc<Budget>,
+}
+
+/// What all connections of a worker share.
+pub struct Front {
+    /// Decides about calls.
+    pub service: Rc<dyn Service>,
+    /// What connections are allowed.
+    pub options: FrontOptions,
+}
+
+/// How far the shutdown is, for connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// Serving.
+    #[default]
+    Open,
+    /// Open calls may finish; new ones go elsewhere (GOAWAY).
+    GoAway,
+    /// Connections end now.
+    Cut,
+}
+
+/// How a connection failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The peer did not speak HTTP/2 in time, or at all.
+    #[error("no HTTP/2 preface: {0}")]
+    Handshake(String),
+    /// The peer violated HTTP/2, and was told so.
+    #[error("{0}")]
+    Protocol(h2::Error),
+    /// The socket failed.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// Serves one connection to its end.
+///
+/// # Errors
+/// The connection failed; its calls have been reset.
+pub async fn serve(
+    front: Rc<Front>,
+    socket: Socket,
+    peer: SocketAddr,
+    number: u64,
+    mut drain: watch::Receiver<Drain>,
+) -> Result<(), ConnectionError> {
+    let io = Io::new(socket);
+    let connection = shake_hands(&front.options, &io).await?;
+    let ended = accept_streams(&front, connection, &io, (peer, number), &mut drain).await;
+    let farewell = poll_fn(|cx| io.poll_push(cx));
+    let _pushed = tokio::time::timeout(FAREWELL, farewell).await;
+    ended
+}
+
+async fn shake_hands(
+    options: &FrontOptions,
+    io: &Io,
+) -> Result<Connection<Io, Bytes>, ConnectionError> {
+    let mut handshake = std::pin::pin!(
+        h2::server::Builder::new()
+            .initial_window_size(options.stream_window)
+            .initial_connection_window_size(options.connection_window)
+            .max_concurrent_streams(options.max_concurrent_streams)
+            .max_header_list_size(HEADER_LIST)
+            .max_pending_accept_reset_streams(RESET_STREAMS)
+            .data_frame_budget(DATA_FRAME_BUDGET)
+            .handshake::<_, Bytes>(io.clone())
+    );
+    let done = poll_fn(|cx| {
+        let polled = handshake.as_mut().poll(cx);
+        let _pushed = io.poll_push(cx);
+        polled
+    });
+    match tokio::time::timeout(HANDSHAKE, done).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(ConnectionError::Handshake(error.to_string())),
+        Err(_) => Err(ConnectionError::Handshake(format!(
+            "nothing within {HANDSHAKE:?}"
+        ))),
+    }
+}
+
+async fn accept_streams(
+    front: &Rc<Front>,
+    mut connection: Connection<Io, Bytes>,
+    io: &Io,
+    (peer, number): (SocketAddr, u64),
+    drain: &mut watch::Receiver<Drain>,
+) -> Result<(), ConnectionError> {
+    let mut said_goodbye = false;
+    loop {
+        let phase = *drain.borrow_and_update();
+        if phase == Drain::Cut {
+            return Ok(());
+        }
+        if phase == Drain::GoAway && !said_goodbye {
+            connection.graceful_shutdown();
+            said_goodbye = true;
+        }
+        let next = poll_fn(|cx| {
+            let accepted = connection.poll_accept(cx);
+            // Everything that this round wants to say leaves in one write.
+            match (accepted, io.poll_push(cx)) {
+                (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+                (accepted, _) => accepted.map(Ok),
+            }
+        });
+        tokio::select! {
+            biased; // requests first: the phase is looked at before each wait anyway
+            accepted = next => match accepted {
+                Ok(Some(Ok((request, respond)))) => {
+                    open_stream(front, request, respond, (peer, number));
+                }
+                Ok(Some(Err(error))) => return Err(classify(error)),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(ConnectionError::Io(error.to_string())),
+            },
+            changed = drain.changed() => if changed.is_err() {
+                return Ok(());
+            },
+        }
+    }
+}
+
+fn classify(error: h2::Error) -> ConnectionError {
+    match error.get_io() {
+        Some(io) if io.kind() != io::ErrorKind::InvalidData => ConnectionError::Io(io.to_string()),
+        _ => ConnectionError::Protocol(error),
+    }
+}
+
+fn open_stream(
+    front: &Rc<Front>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    (peer, connection): (SocketAddr, u64),
+) {
+    let (head, body) = request.into_parts();
+    let mut answer = Answer { respond };
+    if !is_grpc(&head) {
+        front.service.refused(Refusal::NotGrpc);
+        answer.plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        return;
+    }
+    let size = metadata::size(&head.headers);
+    if size > metadata::ACCEPTED_BYTES {
+        front.service.refused(Refusal::Metadata);
+        let most = metadata::ACCEPTED_BYTES;
+        let text = format!("metadata is {size} bytes, at most {most} are accepted");
+        answer.status(&Status::new(Code::Internal, text));
+        return;
+    }
+    let call = Call {
+        path: head.uri.path(),
+        headers: &head.headers,
+        peer,
+        connection,
+        deadline: metadata::deadline(&head.headers, Instant::now()),
+    };
+    let deadline = call.deadline;
+    match front.service.open(&call) {
+        Disposition::Refuse(status) => answer.status(&status),
+        Disposition::Queue { unary, ingest } => {
+            let compressed = match queued::is_compressed(&head.headers) {
+                Ok(compressed) => compressed,
+                Err(status) => {
+                    answer.respond_unsupported(&status);
+                    return;
+                }
+            };
+            let shape = queued::Expected {
+                unary,
+                compressed,
+                deadline,
+            };
+            let stream = queued::Queued::new(Rc::clone(front), ingest, shape);
+            tokio::task::spawn_local(stream.run(body, answer));
+        }
+        Disposition::Live(handler) => {
+            let live = Live {
+                body: RecvBody::new(body),
+                respond: Responder::new(answer.respond),
+                deadline,
+            };
+            tokio::task::spawn_local(handler(live));
+        }
+    }
+}
+
+fn is_grpc(head: &http::request::Parts) -> bool {
+    head.method == http::Method::POST
+        && head
+            .headers
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The way back of a call that the gateway answers itself.
+pub(super) struct Answer {
+    pub(super) respond: SendResponse<Bytes>,
+}
+
+impl Answer {
+    /// One message and OK.
+    pub(super) fn message(&mut self, message: Bytes) {
+        let Ok(mut stream) = self.respond.send_response(grpc_head(), false) else {
+            return;
+        };
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        // A client that has gone in the meantime needs no answer.
+        let _gone = stream
+            .send_data(message, false)
+            .and_then(|()| stream.send_trailers(trailers));
+    }
+
+    /// A status without a message.
+    pub(super) fn status(&mut self, status: &Status) {
+        self.end_with(|headers| status.write_to(headers));
+    }
+
+    fn respond_unsupported(&mut self, status: &Status) {
+        self.end_with(|headers| {
+            status.write_to(headers);
+            headers.insert(
+                "grpc-accept-encoding",
+                HeaderValue::from_static("identity,gzip"),
+            );
+        });
+    }
+
+    fn end_with(&mut self, fill: impl FnOnce(&mut HeaderMap)) {
+        let mut head = grpc_head();
+        fill(head.headers_mut());
+        let _gone = self.respond.send_response(head, true);
+    }
+
+    fn plain(&mut self, code: StatusCode) {
+        let mut head = Response::new(());
+        *head.status_mut() = code;
+        let _gone = self.respond.send_response(head, true);
+    }
+}
+
+pub(super) fn grpc_head() -> Response<()> {
+    let mut head = Response::new(());
+    let kind = HeaderValue::from_static("application/grpc");
+    head.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    head
+}

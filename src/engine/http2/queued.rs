@@ -1,0 +1,271 @@
+//! Reads one queued call: messages to its [`Ingest`], credit back to its client.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use perigee_plugin_api::budget::PartCharge;
+
+use super::front::{Answer, Front};
+use crate::engine::framing::{FrameError, Run, Splitter};
+use crate::engine::gzip::{InflateError, inflate};
+use crate::engine::{Code, Ingest, Refusal, Status};
+
+/// A part of a message up to this size is not charged to the budget: the stream's window already
+/// bounds it, and nearly every message that spans two frames stays below.
+const UNCHARGED_PART: usize = 16 * 1024;
+
+/// Credit is given back in steps of this many bytes, or when nothing more has arrived.
+const CREDIT_STEP: usize = 32 * 1024;
+
+/// What the method and the request's headers promise.
+pub(super) struct Expected {
+    pub(super) unary: bool,
+    pub(super) compressed: bool,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Whether messages may be compressed.
+pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Status> {
+    match headers.get("grpc-encoding").map(|name| name.as_bytes()) {
+        None | Some(b"identity") => Ok(false),
+        Some(b"gzip") => Ok(true),
+        Some(other) => {
+            let text = String::from_utf8_lossy(other);
+            let text = format!("grpc-encoding {text:?} is not supported, use gzip or identity");
+            Err(Status::new(Code::Unimplemented, text))
+        }
+    }
+}
+
+/// One call being read.
+pub(super) struct Queued {
+    front: Rc<Front>,
+    ingest: Box<dyn Ingest>,
+    expected: Expected,
+    splitter: Splitter,
+    charge: PartCharge,
+    /// The only message of a unary call, kept until the half-close.
+    held: Option<Vec<u8>>,
+}
+
+/// How the reading ended.
+enum End {
+    HalfClosed,
+    Refused(Refusal, Status),
+    Gone,
+}
+
+impl Queued {
+    pub(super) fn new(front: Rc<Front>, ingest: Box<dyn Ingest>, expected: Expected) -> Self {
+        let splitter = Splitter::new(front.options.max_message_bytes);
+        let charge = PartCharge::new(Arc::clone(&front.options.budget));
+        Self {
+            front,
+            ingest,
+            expected,
+            splitter,
+            charge,
+            held: None,
+        }
+    }
+
+    /// Reads to the end and answers.
+    pub(super) async fn run(mut self, mut body: RecvStream, mut answer: Answer) {
+        match self.read(&mut body, &mut answer).await {
+            End::HalfClosed => match self.ingest.half_closed() {
+                Ok(message) => answer.message(message),
+                Err(status) => answer.status(&status),
+            },
+            End::Refused(why, status) => {
+                self.ingest.reset();
+                self.front.service.refused(why);
+                answer.status(&status);
+            }
+            End::Gone => self.ingest.reset(),
+        }
+    }
+
+    async fn read(&mut self, body: &mut RecvStream, answer: &mut Answer) -> End {
+        let mut owed = 0;
+        loop {
+            let chunk = match poll_fn(|cx| poll_chunk(body, &mut owed, cx)).await {
+                Some(Ok(chunk)) => chunk,
+                Some(Err(_)) => return End::Gone,
+                None => return self.finish(answer).await,
+            };
+            if let Err(end) = self.take(&chunk, answer).await {
+                return end;
+            }
+            owed += chunk.len();
+            if owed >= CREDIT_STEP {
+                release(body, &mut owed);
+            }
+        }
+    }
+
+    async fn take(&mut self, chunk: &[u8], answer: &mut Answer) -> Result<(), End> {
+        let mut rest = chunk;
+        loop {
+            let run = match self.splitter.next(&mut rest) {
+                Ok(Some(run)) => run,
+                Ok(None) => break,
+                Err(error) => return Err(refuse_frame(&error)),
+            };
+            let inflated;
+            let (framed, count) = match run {
+                Run::Plain { framed, count } => (framed, count),
+                Run::Compressed(body) if self.expected.compressed => {
+                    let max = self.front.options.max_message_bytes;
+                    inflated = inflate(body, max).map_err(|error| refuse_inflate(&error))?;
+                    (inflated.as_slice(), 1)
+                }
+                Run::Compressed(_) => {
+                    let text = "compressed message without grpc-encoding";
+                    return Err(refuse(Refusal::BadFrame, text.to_owned()));
+                }
+            };
+            if self.expected.unary {
+                if self.held.is_some() || count > 1 {
+                    let text = "unary method got more than one message";
+                    return Err(refuse(Refusal::WrongShape, text.to_owned()));
+                }
+                self.held = Some(framed.to_vec());
+            } else {
+                let mut delivery = Delivery {
+                    front: &self.front,
+                    ingest: &mut *self.ingest,
+                    charge: &mut self.charge,
+                    deadline: self.expected.deadline,
+                };
+                delivery.run(framed, count, answer).await?;
+            }
+        }
+        self.charge_part(answer).await
+    }
+
+    /// Charges what has arrived of an unfinished message.
+    async fn charge_part(&mut self, answer: &mut Answer) -> Result<(), End> {
+        let part = self.splitter.part_len();
+        if part <= UNCHARGED_PART {
+            return Ok(());
+        }
+        let grown = (part as u64).saturating_sub(self.charge.bytes());
+        while_open(answer, |cx| self.charge.poll_grow(grown, cx)).await
+    }
+
+    async fn finish(&mut self, answer: &mut Answer) -> End {
+        let part = self.splitter.part_len();
+        if part > 0 {
+            let text = format!("stream ended inside a message, after {part} bytes of it");
+            return refuse(Refusal::Truncated, text);
+        }
+        if self.expected.unary {
+            let Some(message) = self.held.take() else {
+                let text = "unary method got no message";
+                return refuse(Refusal::WrongShape, text.to_owned());
+            };
+            let mut delivery = Delivery {
+                front: &self.front,
+                ingest: &mut *self.ingest,
+                charge: &mut self.charge,
+                deadline: self.expected.deadline,
+            };
+            if let Err(end) = delivery.run(&message, 1, answer).await {
+                return end;
+            }
+        }
+        End::HalfClosed
+    }
+}
+
+/// Data if there is some; otherwise gives back all credit before waiting: what idle streams kept
+/// would be missing from the connection's window.
+fn poll_chunk(
+    body: &mut RecvStream,
+    owed: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, h2::Error>>> {
+    let polled = body.poll_data(cx);
+    if polled.is_pending() && *owed > 0 {
+        release(body, owed);
+    }
+    polled
+}
+
+fn release(body: &mut RecvStream, owed: &mut usize) {
+    // Fails only for a stream that is gone, whose credit the crate has given back.
+    let _gone = body.flow_control().release_capacity(std::mem::take(owed));
+}
+
+/// Hands over a run of messages, waiting for room while the call is open.
+struct Delivery<'a> {
+    front: &'a Front,
+    ingest: &'a mut dyn Ingest,
+    charge: &'a mut PartCharge,
+    deadline: Option<Instant>,
+}
+
+impl Delivery<'_> {
+    async fn run(&mut self, framed: &[u8], count: u32, answer: &mut Answer) -> Result<(), End> {
+        let (ingest, charge) = (&mut *self.ingest, &mut *self.charge);
+        let mut poll = |cx: &mut Context<'_>| {
+            charge.poll_hand_over(|| ingest.poll_messages(framed, count, cx))
+        };
+        if poll_fn(|cx| Poll::Ready(poll(cx).is_ready())).await {
+            return Ok(());
+        }
+        self.front.service.paused(true);
+        let room = while_open(answer, poll);
+        let result = match self.deadline {
+            None => room.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), room)
+                .await
+                .unwrap_or_else(|_| {
+                    let text = "no room before the call's deadline";
+                    let status = Status::new(Code::DeadlineExceeded, text);
+                    Err(End::Refused(Refusal::Deadline, status))
+                }),
+        };
+        self.front.service.paused(false);
+        result
+    }
+}
+
+/// Waits, but not for a call that has gone away: its messages must not be taken after that.
+async fn while_open(
+    answer: &mut Answer,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>,
+) -> Result<(), End> {
+    poll_fn(|cx| match answer.respond.poll_reset(cx) {
+        Poll::Ready(_) => Poll::Ready(Err(End::Gone)),
+        Poll::Pending => poll(cx).map(Ok),
+    })
+    .await
+}
+
+fn refuse(why: Refusal, text: String) -> End {
+    End::Refused(why, Status::new(Code::Internal, text))
+}
+
+/// INTERNAL, not RESOURCE_EXHAUSTED as OAP: the latter stops a Java agent for half a minute.
+fn refuse_frame(error: &FrameError) -> End {
+    let why = match error {
+        FrameError::Oversized { .. } => Refusal::Oversized,
+        FrameError::Flag(_) => Refusal::BadFrame,
+    };
+    refuse(why, error.to_string())
+}
+
+fn refuse_inflate(error: &InflateError) -> End {
+    let why = match error {
+        InflateError::TooLong { .. } => Refusal::Oversized,
+        InflateError::Corrupt(_) => Refusal::BadFrame,
+    };
+    refuse(why, error.to_string())
+}
