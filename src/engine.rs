@@ -44,7 +44,7 @@ pub use framing::{messages, prefix};
 pub use http2::channel::{
     Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Target,
 };
-pub use http2::front::{Drain, Front, FrontOptions, serve};
+pub use http2::front::{ConnectionError, Drain, Front, FrontOptions, serve};
 pub use http2::live::{Broken, Live, RecvBody, Responder, SendBody};
 pub use status::{Code, Status};
 

@@ -106,16 +106,20 @@ pub struct OpenError(#[from] h2::Error);
 pub struct Opened {
     /// What we send.
     pub body: SendBody,
-    response: ResponseFuture,
+    /// What comes back.
+    pub answer: Awaited,
 }
 
-impl Opened {
+/// A response that has not arrived yet.
+pub struct Awaited(ResponseFuture);
+
+impl Awaited {
     /// The node's headers and body.
     ///
     /// # Errors
     /// The node has reset the call, or its connection is gone.
-    pub async fn response(&mut self) -> Result<Response<RecvBody>, Broken> {
-        Ok((&mut self.response).await?.map(RecvBody::new))
+    pub async fn response(self) -> Result<Response<RecvBody>, Broken> {
+        Ok(self.0.await?.map(RecvBody::new))
     }
 }
 
@@ -187,7 +191,7 @@ impl Channel {
             Ok(Err(error)) => return Outcome::Lost(error.to_string()),
             Err(_) => return Outcome::TimedOut,
         };
-        let mut answer = std::pin::pin!(read_answer(&mut response));
+        let mut answer = std::pin::pin!(read_answer(answer.0));
         let sent = tokio::select! {
             biased; // a node that refuses says so before everything is sent
             early = &mut answer => return match early {
@@ -311,7 +315,7 @@ async fn send_all(body: &mut SendBody, batch: &Outgoing<'_>) -> Result<(), Stopp
     Ok(())
 }
 
-async fn read_answer(response: &mut ResponseFuture) -> Outcome {
+async fn read_answer(response: ResponseFuture) -> Outcome {
     let response = match response.await {
         Ok(response) => response,
         Err(error) => return Outcome::Lost(error.to_string()),

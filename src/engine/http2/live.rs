@@ -114,6 +114,11 @@ impl SendBody {
         Ok(self.stream.send_data(bytes, end)?)
     }
 
+    /// Resolves when the other side has ended the call.
+    pub async fn gone(&mut self) {
+        let _reason = poll_fn(|cx| self.stream.poll_reset(cx)).await;
+    }
+
     /// Half-closes.
     pub fn finish(&mut self) {
         // A stream that is gone needs no end.

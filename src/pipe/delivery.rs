@@ -1,0 +1,393 @@
+//! Brings one batch to an OAP node, whatever that takes.
+//!
+//! A batch is kept until a node has said OK to all of it. What else a node can say is decided by
+//! [`judge`] (`decisions.md` 31): try elsewhere, slow down, isolate the message that is refused by
+//! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
+//! books.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::HeaderValue;
+use perigee_plugin_api::protocol::{Forward, Queued};
+use perigee_plugin_api::queue::{Batch, LaneKey, Queue, Settled};
+use tracing::{debug, error, warn};
+
+use super::Pipe;
+use super::sender::SenderOptions;
+use crate::balance::backoff::RetryPause;
+use crate::balance::{NodeId, Request, Route};
+use crate::engine::{Code, Outcome, Outgoing, Status, messages};
+use crate::telemetry::books::DropReason;
+use crate::upstream::{Failure, Picked, Slot, Slots, Upstream};
+
+/// Unary calls of one batch that are open at a time.
+const UNARY_CALLS: usize = 32;
+
+/// What a partition's deliveries share.
+pub struct Delivery {
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) queue: Arc<dyn Queue>,
+    pub(super) partition: usize,
+    pub(super) upstream: Rc<Upstream>,
+    pub(super) slots: Rc<Slots>,
+    pub(super) options: SenderOptions,
+}
+
+/// Messages that share one fate.
+struct Part {
+    chunks: Vec<Bytes>,
+    count: u32,
+    bytes: u64,
+}
+
+/// A node, and the slot that is held there.
+type Place = (Picked, Rc<Slot>);
+
+/// What one batch's parts share.
+struct Context {
+    lane: LaneKey,
+    path: &'static str,
+    timeout: Duration,
+    oldest: Instant,
+    expires: Instant,
+    token: Option<HeaderValue>,
+}
+
+/// What follows from a node's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Delivered,
+    /// One of the messages is refused for what it is.
+    Isolate,
+    /// No node will ever take them.
+    Drop(DropReason),
+    /// Another node may take them.
+    Elsewhere(Failure),
+    /// Every node will refuse until an operator has acted.
+    Hold,
+}
+
+/// What an attempt has left to do.
+enum Attempt {
+    Settled,
+    Halved(Part, Part),
+}
+
+impl Delivery {
+    /// Delivers a batch and settles it.
+    pub(super) async fn run(self: Rc<Self>, batch: Batch) {
+        self.pipe.histograms.batch_messages.record(f64::from(batch.count));
+        self.pipe.histograms.batch_bytes.record(to_f64(batch.bytes));
+        let Some((_, queued)) = self.pipe.queued(batch.lane.method) else {
+            // Queues are filled by queued methods only.
+            return;
+        };
+        let whole = Part { chunks: batch.chunks, count: batch.count, bytes: batch.bytes };
+        let context = self.context(batch.lane, queued, batch.oldest);
+        match queued.forward {
+            Forward::Stream(_) => self.deliver_all(&context, whole).await,
+            Forward::Unary(_) => self.deliver_each(&context, whole).await,
+        }
+        self.queue.settle(self.partition, &context.lane, Settled { count: 0, bytes: 0 }, true);
+    }
+
+    fn context(&self, lane: LaneKey, queued: Queued, oldest: Instant) -> Context {
+        let max_age = self.pipe.settings.retry.max_age;
+        let ours = self.options.authentication.clone();
+        let callers = || HeaderValue::from_str(lane.token.as_deref()?).ok();
+        Context {
+            path: queued.forward.path(),
+            timeout: match queued.forward {
+                Forward::Stream(_) => self.options.stream_timeout,
+                Forward::Unary(_) => self.options.unary_timeout,
+            },
+            oldest,
+            expires: oldest + queued.ttl.map_or(max_age, |ttl| ttl.min(max_age)),
+            token: ours.or_else(callers),
+            lane,
+        }
+    }
+
+    /// As one call, or several once halved.
+    async fn deliver_all(&self, context: &Context, whole: Part) {
+        let mut parts = vec![whole];
+        while let Some(part) = parts.pop() {
+            if let Attempt::Halved(first, second) = self.deliver(context, part, None).await {
+                parts.push(second);
+                parts.push(first);
+            }
+        }
+    }
+
+    /// One call a message, all to the same node as long as it takes them.
+    async fn deliver_each(&self, context: &Context, whole: Part) {
+        let place = self.place(context, whole.count, None).await;
+        let mut calls = FuturesUnordered::new();
+        for chunk in &whole.chunks {
+            for message in messages(chunk) {
+                if calls.len() >= UNARY_CALLS {
+                    calls.next().await;
+                }
+                let bytes = message.len() as u64;
+                let part = Part { chunks: vec![chunk.slice_ref(message)], count: 1, bytes };
+                calls.push(self.deliver(context, part, place.clone()));
+            }
+        }
+        while calls.next().await.is_some() {}
+    }
+
+    /// Tries until the part is delivered, dropped, or known to hold a message to be isolated.
+    async fn deliver(&self, context: &Context, part: Part, mut place: Option<Place>) -> Attempt {
+        let retry = &self.pipe.settings.retry;
+        let pauses = RetryPause::new(retry.first_pause, retry.max_pause);
+        let mut attempts = 0;
+        let mut avoid = None;
+        loop {
+            let next = match place.take() {
+                Some(place) => Some(place),
+                None => self.place(context, part.count, avoid).await,
+            };
+            let Some((picked, slot)) = next else {
+                return self.drop_part(context, &part, DropReason::Expired, "no node took it in time");
+            };
+            attempts += 1;
+            let outcome = self.send(context, &part, &picked, attempts).await;
+            drop(slot);
+            let verdict = judge(&outcome);
+            self.tell_node(&picked, verdict, part.count);
+            match verdict {
+                Verdict::Delivered => return self.delivered(context, &part),
+                Verdict::Isolate if part.count > 1 => return self.halve(context, part),
+                Verdict::Isolate => {
+                    return self.drop_part(context, &part, DropReason::Rejected, &describe(&outcome));
+                }
+                Verdict::Drop(reason) => {
+                    return self.drop_part(context, &part, reason, &describe(&outcome));
+                }
+                Verdict::Elsewhere(_) => {
+                    debug!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
+                        outcome = describe(&outcome), count = part.count, "batch kept for retry");
+                }
+                Verdict::Hold => {
+                    error!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
+                        outcome = describe(&outcome), "the OAP refuses our token, data is held");
+                }
+            }
+            if retry.max_attempts.is_some_and(|most| attempts >= most) {
+                return self.drop_part(context, &part, DropReason::Attempts, &describe(&outcome));
+            }
+            avoid = Some(picked.id);
+            let pause = match verdict {
+                Verdict::Hold => retry.max_pause,
+                _ => pauses.pause(attempts, &mut fastrand::Rng::new()),
+            };
+            let wake = (Instant::now() + pause).min(context.expires);
+            tokio::time::sleep_until(wake.into()).await;
+        }
+    }
+
+    /// A node and a slot there; `None` when the part expires first.
+    async fn place(&self, context: &Context, count: u32, avoid: Option<NodeId>) -> Option<Place> {
+        if Instant::now() >= context.expires {
+            return None;
+        }
+        let route = context.lane.route.as_deref().map_or(Route::Any, Route::Key);
+        let request = Request { pipe: self.pipe.index, route, count, avoid };
+        let ready = self.upstream.pick_when_ready(&request, &self.slots);
+        let (picked, slot) = tokio::time::timeout_at(context.expires.into(), ready).await.ok()?;
+        Some((picked, Rc::new(slot)))
+    }
+
+    async fn send(&self, context: &Context, part: &Part, to: &Picked, attempt: u32) -> Outcome {
+        if attempt > 1 {
+            self.pipe.books.resent(part.count.into());
+            to.node.books().resent.add(part.count.into());
+        }
+        let _sending = to.node.sending(part.count);
+        let started = Instant::now();
+        let batch = Outgoing {
+            path: context.path,
+            chunks: &part.chunks,
+            token: context.token.clone(),
+            timeout: context.timeout,
+        };
+        let outcome = to.channel.send(batch).await;
+        self.pipe.histograms.call_seconds.record(started.elapsed().as_secs_f64());
+        to.node.books().batches.add(1);
+        outcome
+    }
+
+    fn tell_node(&self, picked: &Picked, verdict: Verdict, count: u32) {
+        let node = &picked.node;
+        match verdict {
+            Verdict::Delivered => {
+                node.books().delivered.add(count.into());
+                node.succeeded();
+            }
+            Verdict::Elsewhere(failure) => {
+                node.books().failed_batches.add(1);
+                node.failed(failure, &self.upstream);
+            }
+            Verdict::Isolate | Verdict::Drop(_) | Verdict::Hold => {
+                node.books().failed_batches.add(1);
+                node.succeeded();
+            }
+        }
+    }
+
+    fn delivered(&self, context: &Context, part: &Part) -> Attempt {
+        self.pipe.books.delivered(part.count.into());
+        self.pipe.histograms.delivery_seconds.record(context.oldest.elapsed().as_secs_f64());
+        self.settle(context, part)
+    }
+
+    fn drop_part(&self, context: &Context, part: &Part, reason: DropReason, why: &str) -> Attempt {
+        let pipe = &self.pipe.settings.name;
+        warn!(pipe, path = context.path, reason = reason.label(), count = part.count, why, "dropped");
+        self.pipe.books.dropped(reason, part.count.into());
+        self.settle(context, part)
+    }
+
+    fn settle(&self, context: &Context, part: &Part) -> Attempt {
+        let settled = Settled { count: part.count.into(), bytes: part.bytes };
+        self.queue.settle(self.partition, &context.lane, settled, false);
+        Attempt::Settled
+    }
+
+    /// Both halves will be sent again.
+    fn halve(&self, context: &Context, part: Part) -> Attempt {
+        debug!(path = context.path, count = part.count, "halving a refused batch");
+        self.pipe.books.resent(part.count.into());
+        let (first, second) = part.halves();
+        Attempt::Halved(first, second)
+    }
+}
+
+impl Part {
+    fn halves(self) -> (Self, Self) {
+        let half = self.count / 2;
+        let mut first = Self { chunks: Vec::new(), count: 0, bytes: 0 };
+        let mut second = Self { chunks: Vec::new(), count: 0, bytes: 0 };
+        for chunk in self.chunks {
+            let mut cut = 0;
+            let mut taken = 0;
+            let mut all = 0;
+            for message in messages(&chunk) {
+                all += 1;
+                if first.count + taken < half {
+                    taken += 1;
+                    cut += message.len();
+                }
+            }
+            first.add(chunk.slice(..cut), taken);
+            second.add(chunk.slice(cut..), all - taken);
+        }
+        (first, second)
+    }
+
+    fn add(&mut self, chunk: Bytes, count: u32) {
+        if count > 0 {
+            self.count += count;
+            self.bytes += chunk.len() as u64;
+            self.chunks.push(chunk);
+        }
+    }
+}
+
+/// What follows from an outcome.
+fn judge(outcome: &Outcome) -> Verdict {
+    let status = match outcome {
+        Outcome::Answered(status) => status,
+        Outcome::Lost(_) => return Verdict::Elsewhere(Failure::Other),
+        Outcome::TimedOut => return Verdict::Elsewhere(Failure::Stalled),
+    };
+    match status.code {
+        Code::Ok => Verdict::Delivered,
+        // Undecodable bytes show as UNKNOWN as often as INVALID_ARGUMENT on a real OAP.
+        Code::InvalidArgument | Code::Unknown => Verdict::Isolate,
+        Code::ResourceExhausted if is_oversized(status) => Verdict::Isolate,
+        Code::ResourceExhausted => Verdict::Elsewhere(Failure::Overloaded),
+        Code::Unavailable => Verdict::Elsewhere(Failure::Unavailable),
+        Code::Unimplemented => Verdict::Drop(DropReason::Unimplemented),
+        Code::PermissionDenied | Code::Unauthenticated => Verdict::Hold,
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Internal
+        | Code::DataLoss => Verdict::Elsewhere(Failure::Other),
+    }
+}
+
+/// grpc-java's words for a message over its limit, which no waiting cures.
+fn is_oversized(status: &Status) -> bool {
+    status.message.contains("exceeds maximum size")
+}
+
+fn describe(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Answered(status) => status.to_string(),
+        Outcome::Lost(reason) => format!("lost: {reason}"),
+        Outcome::TimedOut => "no progress in time".to_owned(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a distribution needs no exact sizes")]
+fn to_f64(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(sizes: &[&[usize]]) -> Part {
+        let mut part = Part { chunks: Vec::new(), count: 0, bytes: 0 };
+        for (number, chunk) in sizes.iter().enumerate() {
+            let mut framed = Vec::new();
+            for size in *chunk {
+                framed.push(0);
+                framed.extend_from_slice(&u32::try_from(*size).expect("short").to_be_bytes());
+                framed.extend(std::iter::repeat_n(u8::try_from(number).expect("few"), *size));
+            }
+            part.add(framed.into(), u32::try_from(chunk.len()).expect("few"));
+        }
+        part
+    }
+
+    #[test]
+    fn halves_hold_every_message_once_and_in_order() {
+        let whole = part(&[&[3, 0, 5], &[1], &[2, 2, 2]]);
+        let bytes = whole.chunks.concat();
+        let (first, second) = whole.halves();
+        assert_eq!((first.count, second.count), (3, 4));
+        assert_eq!([first.chunks.concat(), second.chunks.concat()].concat(), bytes);
+        assert_eq!(first.bytes + second.bytes, bytes.len() as u64);
+        let (one, two) = part(&[&[3, 4]]).halves();
+        assert_eq!((one.count, two.count), (1, 1));
+    }
+
+    #[test]
+    fn every_answer_of_a_node_has_its_consequence() {
+        let judged = |code, text: &'static str| judge(&Outcome::Answered(Status::new(code, text)));
+        assert_eq!(judged(Code::Ok, ""), Verdict::Delivered);
+        assert_eq!(judged(Code::Unknown, "Application error processing RPC"), Verdict::Isolate);
+        assert_eq!(judged(Code::InvalidArgument, "layer is required"), Verdict::Isolate);
+        let oversized = "gRPC message exceeds maximum size 52428800: 53477376";
+        assert_eq!(judged(Code::ResourceExhausted, oversized), Verdict::Isolate);
+        let overloaded = Verdict::Elsewhere(Failure::Overloaded);
+        assert_eq!(judged(Code::ResourceExhausted, "Watermark exceeded"), overloaded);
+        let dropped = Verdict::Drop(DropReason::Unimplemented);
+        assert_eq!(judged(Code::Unimplemented, ""), dropped);
+        assert_eq!(judged(Code::PermissionDenied, ""), Verdict::Hold);
+        assert_eq!(judged(Code::Internal, ""), Verdict::Elsewhere(Failure::Other));
+        assert_eq!(judge(&Outcome::TimedOut), Verdict::Elsewhere(Failure::Stalled));
+    }
+}
