@@ -32,7 +32,6 @@ fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue {
         key: key.into(),
         value: Some(AnyValue { value: Some(value) }),
-        ..Default::default()
     }
 }
 
