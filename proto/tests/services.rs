@@ -15,6 +15,7 @@ fn every_method_of_the_reference_is_described_as_it_is() {
     assert_eq!(described(), reference);
 }
 
+#[expect(clippy::unwrap_used, reason = "a test may end here")]
 fn described() -> BTreeSet<String> {
     let set = FileDescriptorSet::decode(perigee_proto::DESCRIPTORS).unwrap();
     let mut lines = BTreeSet::new();

@@ -9,6 +9,7 @@ use perigee_proto::skywalking::v3;
 use perigee_proto::skywalking::{v3::meter_data, v10, v10::pprof_data};
 use prost::Message;
 
+#[expect(clippy::unwrap_used, reason = "a test may end here")]
 fn assert_wire<M: Message + Default + PartialEq + Debug>(message: &M, bytes: &[u8]) {
     assert_eq!(message.encode_to_vec(), bytes);
     assert_eq!(&M::decode(bytes).unwrap(), message);
