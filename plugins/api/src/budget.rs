@@ -5,9 +5,10 @@
 //!
 //! Half-read messages are the delicate part. If every connection held a part and waited for room
 //! for the rest, nobody could finish. So one of them at a time, the *finisher*, may go on above the
-//! limit until its message is whole; whole messages never may.
+//! limit until its message is whole; whole messages never may. The seat is a gate of its own: who
+//! waits for room waits for the seat too. Otherwise, with nearly all of the budget held by parts,
+//! nobody would be told that the finisher is done.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use crate::gate::{Gate, WaiterId};
@@ -16,7 +17,7 @@ use crate::gate::{Gate, WaiterId};
 #[derive(Debug)]
 pub struct Budget {
     gate: Gate,
-    finisher_taken: AtomicBool,
+    finisher: Gate,
 }
 
 impl Budget {
@@ -24,7 +25,7 @@ impl Budget {
     pub fn new(bytes: u64) -> Self {
         Self {
             gate: Gate::new(bytes),
-            finisher_taken: AtomicBool::new(false),
+            finisher: Gate::new(1),
         }
     }
 
@@ -61,20 +62,18 @@ impl PartCharge {
 
     /// Charges `bytes` more; pending while there is no room and another stream is the finisher.
     pub fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let Budget { gate, finisher } = &*self.budget;
         if self.finisher {
-            self.budget.gate.take(bytes);
-        } else if self
-            .budget
-            .gate
-            .poll_take(self.waiter, bytes, cx)
-            .is_pending()
-        {
-            if self.budget.finisher_taken.swap(true, Ordering::SeqCst) {
+            gate.take(bytes);
+        } else if gate.poll_take(self.waiter, bytes, cx).is_ready() {
+            finisher.forget(self.waiter);
+        } else {
+            if finisher.poll_take(self.waiter, 1, cx).is_pending() {
                 return Poll::Pending;
             }
-            self.budget.gate.forget(self.waiter);
+            gate.forget(self.waiter);
             self.finisher = true;
-            self.budget.gate.take(bytes);
+            gate.take(bytes);
         }
         self.bytes += bytes;
         Poll::Ready(())
@@ -99,10 +98,7 @@ impl PartCharge {
             self.budget.gate.give_back(bytes);
         }
         if std::mem::take(&mut self.finisher) {
-            self.budget.finisher_taken.store(false, Ordering::SeqCst);
-            // What is left may all be parts, none of which will ever give back enough to wake the
-            // others: one of them must become the next finisher.
-            self.budget.gate.wake_all();
+            self.budget.finisher.give_back(1);
         }
     }
 }
@@ -110,6 +106,7 @@ impl PartCharge {
 impl Drop for PartCharge {
     fn drop(&mut self) {
         self.budget.gate.forget(self.waiter);
+        self.budget.finisher.forget(self.waiter);
         self.clear();
     }
 }
@@ -118,7 +115,17 @@ impl Drop for PartCharge {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::task::Waker;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 
     #[test]
     fn one_half_read_message_may_finish_above_the_limit() {
@@ -132,15 +139,32 @@ mod tests {
         assert!(first.poll_grow(60, &mut cx).is_ready());
         assert_eq!(budget.gate().level(), 220);
         let handed_over = first.poll_hand_over(|| {
-            assert_eq!(
-                budget.gate().level(),
-                100,
-                "its own charge is not in its way"
-            );
+            assert_eq!(budget.gate().level(), 100, "its own charge is not in its way");
             Poll::Ready(())
         });
         assert!(handed_over.is_ready());
         assert_eq!(budget.gate().level(), 100);
         assert!(second.poll_grow(1, &mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_waiter_learns_that_the_finisher_is_done_though_the_budget_stays_full() {
+        let budget = Arc::new(Budget::new(100));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let mut parts: Vec<_> = (0..10)
+            .map(|_| PartCharge::new(Arc::clone(&budget)))
+            .collect();
+        for part in &mut parts {
+            assert!(part.poll_grow(10, &mut cx).is_ready());
+        }
+        let mut finisher = parts.remove(0);
+        assert!(finisher.poll_grow(1, &mut cx).is_ready());
+        assert!(parts[0].poll_grow(1, &mut cx).is_pending());
+        finisher.clear();
+        assert_eq!(budget.gate().level(), 90, "above the level of waking");
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(parts[0].poll_grow(11, &mut cx).is_ready());
     }
 }

@@ -1,8 +1,9 @@
 //! A counting gate: takers wait when it is full and are woken when it has room again.
 //!
 //! Taking and giving back are single atomic operations as long as nobody waits. Waiters are woken
-//! together once the level has fallen to seven eighths of the limit: waking them at every single
-//! release would make hundreds of blocked streams run for each message delivered.
+//! together once an eighth of the limit is free (at any release when the limit is below eight):
+//! waking them at every single release would make hundreds of blocked streams run for each message
+//! delivered. One that still finds no room for what it wants registers again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,8 +55,16 @@ impl Gate {
 
     /// Whether `amount` fits. Something larger than the whole gate fits when the gate is empty.
     pub fn has_room(&self, amount: u64) -> bool {
+        self.shortage(amount) == 0
+    }
+
+    /// How much has to be given back before `amount` fits.
+    pub fn shortage(&self, amount: u64) -> u64 {
         let level = self.level();
-        level == 0 || level.saturating_add(amount) <= self.limit
+        level
+            .saturating_add(amount)
+            .saturating_sub(self.limit)
+            .min(level)
     }
 
     /// Takes `amount` without asking: for what is already in our hands.
@@ -75,7 +84,22 @@ impl Gate {
 
     /// Takes `amount`, or registers the waiter and is woken when there is room again.
     pub fn poll_take(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
-        if self.try_take(amount) {
+        self.poll_until(waiter, cx, || self.try_take(amount))
+    }
+
+    /// Whether `amount` fits, without taking it; registers the waiter, which is woken when there is
+    /// room again, if it does not.
+    pub fn poll_room(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(waiter, cx, || self.has_room(amount))
+    }
+
+    fn poll_until(
+        &self,
+        waiter: WaiterId,
+        cx: &mut Context<'_>,
+        passes: impl Fn() -> bool,
+    ) -> Poll<()> {
+        if passes() {
             self.forget(waiter);
             return Poll::Ready(());
         }
@@ -85,7 +109,7 @@ impl Gate {
             self.waiting.store(waiters.len(), Ordering::SeqCst);
         }
         // A release between the first look and the registration has woken nobody: look again.
-        if self.try_take(amount) {
+        if passes() {
             self.forget(waiter);
             return Poll::Ready(());
         }
@@ -97,7 +121,7 @@ impl Gate {
         let before = self.level.fetch_sub(amount, Ordering::SeqCst);
         debug_assert!(before >= amount, "gave back {amount} of {before}");
         let now = before.saturating_sub(amount);
-        if self.waiting.load(Ordering::SeqCst) > 0 && now <= self.limit / 8 * 7 {
+        if self.waiting.load(Ordering::SeqCst) > 0 && now <= self.limit - self.limit / 8 {
             self.wake_all();
         }
     }
@@ -178,6 +202,29 @@ mod tests {
         gate.give_back(11);
         assert!(gate.try_take(1));
         assert!(!gate.try_take(11));
+    }
+
+    #[test]
+    fn asking_for_room_takes_nothing_and_is_woken() {
+        let gate = Gate::new(3);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let waiter = WaiterId::next();
+        assert!(gate.poll_room(waiter, 3, &mut cx).is_ready());
+        assert_eq!(gate.level(), 0);
+        gate.take(3);
+        assert_eq!(gate.shortage(1), 1);
+        assert_eq!(gate.shortage(9), 3, "fits when empty");
+        assert!(gate.poll_room(waiter, 1, &mut cx).is_pending());
+        gate.give_back(1);
+        assert_eq!(
+            woken.0.load(Ordering::SeqCst),
+            1,
+            "a small gate wakes at once"
+        );
+        assert!(gate.poll_room(waiter, 1, &mut cx).is_ready());
+        assert_eq!(gate.level(), 2);
     }
 
     #[test]

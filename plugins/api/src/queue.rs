@@ -51,7 +51,7 @@ pub struct Batch {
     pub count: u32,
     /// How many bytes, prefixes included.
     pub bytes: u64,
-    /// When the oldest of them arrived.
+    /// When the oldest of them arrived, or earlier: a queue may keep one time for several messages.
     pub oldest: Instant,
 }
 
@@ -114,7 +114,8 @@ pub struct Level {
     pub oldest: Option<Instant>,
 }
 
-/// A queue. All methods are called from several threads; none blocks.
+/// A queue. All methods are called from several threads; none blocks. A partition is named by its
+/// index, below [`partitions`](Queue::partitions).
 pub trait Queue: Debug + Send + Sync {
     /// How many partitions there are; at least one.
     fn partitions(&self) -> usize;
@@ -138,7 +139,8 @@ pub trait Queue: Debug + Send + Sync {
     /// Stops waiting.
     fn forget(&self, partition: usize, waiter: WaiterId);
 
-    /// Takes the messages; says how many were let go instead.
+    /// Takes the messages; says how many were let go instead: the arriving ones, all together, or
+    /// older ones. After [`close`](Queue::close) the arriving ones are.
     fn push(&self, partition: usize, record: &Record<'_>) -> Dropped;
 
     /// The next batch of a partition, if one is due. The waker is kept until the answer changes.
