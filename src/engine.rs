@@ -42,7 +42,7 @@ pub mod tls;
 
 pub use framing::{messages, prefix};
 pub use http2::channel::{
-    Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Target,
+    Awaited, Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Target,
 };
 pub use http2::front::{ConnectionError, Drain, Front, FrontOptions, serve};
 pub use http2::live::{Broken, Live, RecvBody, Responder, SendBody};

@@ -1,9 +1,13 @@
 //! Perigee, a telemetry gateway for Apache SkyWalking.
 
 pub mod admin;
+pub mod app;
 pub mod balance;
 pub mod config;
 pub mod engine;
+pub mod gateway;
+mod listener;
 pub mod pipe;
 pub mod telemetry;
 pub mod upstream;
+mod worker;

@@ -14,7 +14,9 @@ use perigee_queue_memory::MemoryQueue;
 
 use crate::config::settings::{self, Settings};
 use crate::telemetry::books::{Books, PipeBooks};
-use crate::telemetry::exporter::{BudgetLevel, Exporter, Labels, Levels, PipeHistograms, QueueLevel};
+use crate::telemetry::exporter::{
+    BudgetLevel, Exporter, Labels, Levels, PipeHistograms, QueueLevel,
+};
 
 pub mod delivery;
 pub mod ingest;
@@ -72,9 +74,15 @@ impl Pipes {
     /// Builds queues, books and exporter.
     pub fn build(settings: &Settings, books: &Arc<Books>) -> (Arc<Self>, Arc<Exporter>) {
         let budget = Arc::new(Budget::new(settings.limits.memory_bytes));
-        let queues: Vec<_> =
-            settings.pipes.iter().map(|pipe| build_queue(pipe, &budget)).collect();
-        let levels = QueueLevels { queues: queues.clone(), budget: Arc::clone(&budget) };
+        let queues: Vec<_> = settings
+            .pipes
+            .iter()
+            .map(|pipe| build_queue(pipe, &budget))
+            .collect();
+        let levels = QueueLevels {
+            queues: queues.clone(),
+            budget: Arc::clone(&budget),
+        };
         let telemetry = &settings.telemetry;
         let labels = Labels {
             cluster: telemetry.cluster.clone(),
@@ -98,7 +106,14 @@ impl Pipes {
             })
             .collect();
         let by_path = all.iter().flat_map(served).collect();
-        (Arc::new(Self { all, by_path, budget }), exporter)
+        (
+            Arc::new(Self {
+                all,
+                by_path,
+                budget,
+            }),
+            exporter,
+        )
     }
 
     /// The method of a path, if it is served.
@@ -118,7 +133,14 @@ fn served(pipe: &Arc<Pipe>) -> impl Iterator<Item = (&'static str, Served)> + us
     let pipe = Arc::clone(pipe);
     let methods = pipe.settings.protocol.methods;
     (0..).zip(methods).map(move |(number, method)| {
-        (method.path, Served { pipe: Arc::clone(&pipe), method, number })
+        (
+            method.path,
+            Served {
+                pipe: Arc::clone(&pipe),
+                method,
+                number,
+            },
+        )
     })
 }
 
@@ -144,13 +166,22 @@ impl Levels for QueueLevels {
         queues
             .filter_map(|(pipe, queue)| {
                 let queue = queue.as_ref()?;
-                let partitions = (0..queue.partitions()).map(|index| queue.level(index)).collect();
-                Some(QueueLevel { pipe, capacity: queue.capacity(), partitions })
+                let partitions = (0..queue.partitions())
+                    .map(|index| queue.level(index))
+                    .collect();
+                Some(QueueLevel {
+                    pipe,
+                    capacity: queue.capacity(),
+                    partitions,
+                })
             })
             .collect()
     }
 
     fn budget(&self) -> BudgetLevel {
-        BudgetLevel { used: self.budget.gate().level(), limit: self.budget.gate().limit() }
+        BudgetLevel {
+            used: self.budget.gate().level(),
+            limit: self.budget.gate().limit(),
+        }
     }
 }

@@ -62,7 +62,10 @@ pub struct Slots {
 impl Slots {
     /// At most `limit` batches a node.
     pub fn new(limit: usize) -> Self {
-        Self { used: RefCell::default(), limit }
+        Self {
+            used: RefCell::default(),
+            limit,
+        }
     }
 
     fn is_free(&self, node: NodeId) -> bool {
@@ -120,7 +123,9 @@ impl Upstream {
             }
         }
         for id in changes.joined {
-            let Some(endpoint) = self.balancer.borrow().endpoint(id).cloned() else { continue };
+            let Some(endpoint) = self.balancer.borrow().endpoint(id).cloned() else {
+                continue;
+            };
             let books = self.books.node(endpoint.address);
             let node = Rc::new(Node::new(endpoint, books));
             self.nodes.borrow_mut().insert(id, Rc::clone(&node));
@@ -132,19 +137,35 @@ impl Upstream {
     /// How many nodes are ready.
     pub fn ready(&self) -> usize {
         let now = Instant::now();
-        self.nodes.borrow().values().filter(|node| node.is_ready(now)).count()
+        self.nodes
+            .borrow()
+            .values()
+            .filter(|node| node.is_ready(now))
+            .count()
     }
 
     /// Chooses a node for a batch; `None`: ask again after a change.
-    pub fn pick(self: &Rc<Self>, request: &Request<'_>, slots: &Rc<Slots>) -> Option<(Picked, Slot)> {
+    pub fn pick(
+        self: &Rc<Self>,
+        request: &Request<'_>,
+        slots: &Rc<Slots>,
+    ) -> Option<(Picked, Slot)> {
         let now = Instant::now();
         let nodes = self.nodes.borrow();
-        let view = WorkerView { nodes: &nodes, slots, now };
+        let view = WorkerView {
+            nodes: &nodes,
+            slots,
+            now,
+        };
         let id = self.balancer.borrow_mut().pick(request, &view, now)?;
         let node = Rc::clone(nodes.get(&id)?);
         let channel = node.channel()?;
         *slots.used.borrow_mut().entry(id).or_default() += 1;
-        let slot = Slot { slots: Rc::clone(slots), upstream: Rc::clone(self), node: id };
+        let slot = Slot {
+            slots: Rc::clone(slots),
+            upstream: Rc::clone(self),
+            node: id,
+        };
         Some((Picked { id, node, channel }, slot))
     }
 
@@ -206,7 +227,11 @@ impl View for WorkerView<'_> {
     fn condition(&self, id: NodeId) -> Condition {
         match self.nodes.get(&id) {
             Some(node) if node.is_ready(self.now) => {
-                if self.slots.is_free(id) { Condition::Free } else { Condition::Busy }
+                if self.slots.is_free(id) {
+                    Condition::Free
+                } else {
+                    Condition::Busy
+                }
             }
             _ => Condition::NotReady,
         }

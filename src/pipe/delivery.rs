@@ -80,19 +80,31 @@ enum Attempt {
 impl Delivery {
     /// Delivers a batch and settles it.
     pub(super) async fn run(self: Rc<Self>, batch: Batch) {
-        self.pipe.histograms.batch_messages.record(f64::from(batch.count));
+        self.pipe
+            .histograms
+            .batch_messages
+            .record(f64::from(batch.count));
         self.pipe.histograms.batch_bytes.record(to_f64(batch.bytes));
         let Some((_, queued)) = self.pipe.queued(batch.lane.method) else {
             // Queues are filled by queued methods only.
             return;
         };
-        let whole = Part { chunks: batch.chunks, count: batch.count, bytes: batch.bytes };
+        let whole = Part {
+            chunks: batch.chunks,
+            count: batch.count,
+            bytes: batch.bytes,
+        };
         let context = self.context(batch.lane, queued, batch.oldest);
         match queued.forward {
             Forward::Stream(_) => self.deliver_all(&context, whole).await,
             Forward::Unary(_) => self.deliver_each(&context, whole).await,
         }
-        self.queue.settle(self.partition, &context.lane, Settled { count: 0, bytes: 0 }, true);
+        self.queue.settle(
+            self.partition,
+            &context.lane,
+            Settled { count: 0, bytes: 0 },
+            true,
+        );
     }
 
     fn context(&self, lane: LaneKey, queued: Queued, oldest: Instant) -> Context {
@@ -133,7 +145,11 @@ impl Delivery {
                     calls.next().await;
                 }
                 let bytes = message.len() as u64;
-                let part = Part { chunks: vec![chunk.slice_ref(message)], count: 1, bytes };
+                let part = Part {
+                    chunks: vec![chunk.slice_ref(message)],
+                    count: 1,
+                    bytes,
+                };
                 calls.push(self.deliver(context, part, place.clone()));
             }
         }
@@ -152,7 +168,12 @@ impl Delivery {
                 None => self.place(context, part.count, avoid).await,
             };
             let Some((picked, slot)) = next else {
-                return self.drop_part(context, &part, DropReason::Expired, "no node took it in time");
+                return self.drop_part(
+                    context,
+                    &part,
+                    DropReason::Expired,
+                    "no node took it in time",
+                );
             };
             attempts += 1;
             let outcome = self.send(context, &part, &picked, attempts).await;
@@ -163,7 +184,12 @@ impl Delivery {
                 Verdict::Delivered => return self.delivered(context, &part),
                 Verdict::Isolate if part.count > 1 => return self.halve(context, part),
                 Verdict::Isolate => {
-                    return self.drop_part(context, &part, DropReason::Rejected, &describe(&outcome));
+                    return self.drop_part(
+                        context,
+                        &part,
+                        DropReason::Rejected,
+                        &describe(&outcome),
+                    );
                 }
                 Verdict::Drop(reason) => {
                     return self.drop_part(context, &part, reason, &describe(&outcome));
@@ -196,9 +222,16 @@ impl Delivery {
             return None;
         }
         let route = context.lane.route.as_deref().map_or(Route::Any, Route::Key);
-        let request = Request { pipe: self.pipe.index, route, count, avoid };
+        let request = Request {
+            pipe: self.pipe.index,
+            route,
+            count,
+            avoid,
+        };
         let ready = self.upstream.pick_when_ready(&request, &self.slots);
-        let (picked, slot) = tokio::time::timeout_at(context.expires.into(), ready).await.ok()?;
+        let (picked, slot) = tokio::time::timeout_at(context.expires.into(), ready)
+            .await
+            .ok()?;
         Some((picked, Rc::new(slot)))
     }
 
@@ -216,7 +249,10 @@ impl Delivery {
             timeout: context.timeout,
         };
         let outcome = to.channel.send(batch).await;
-        self.pipe.histograms.call_seconds.record(started.elapsed().as_secs_f64());
+        self.pipe
+            .histograms
+            .call_seconds
+            .record(started.elapsed().as_secs_f64());
         to.node.books().batches.add(1);
         outcome
     }
@@ -241,26 +277,44 @@ impl Delivery {
 
     fn delivered(&self, context: &Context, part: &Part) -> Attempt {
         self.pipe.books.delivered(part.count.into());
-        self.pipe.histograms.delivery_seconds.record(context.oldest.elapsed().as_secs_f64());
+        self.pipe
+            .histograms
+            .delivery_seconds
+            .record(context.oldest.elapsed().as_secs_f64());
         self.settle(context, part)
     }
 
     fn drop_part(&self, context: &Context, part: &Part, reason: DropReason, why: &str) -> Attempt {
         let pipe = &self.pipe.settings.name;
-        warn!(pipe, path = context.path, reason = reason.label(), count = part.count, why, "dropped");
+        warn!(
+            pipe,
+            path = context.path,
+            reason = reason.label(),
+            count = part.count,
+            why,
+            "dropped"
+        );
         self.pipe.books.dropped(reason, part.count.into());
         self.settle(context, part)
     }
 
     fn settle(&self, context: &Context, part: &Part) -> Attempt {
-        let settled = Settled { count: part.count.into(), bytes: part.bytes };
-        self.queue.settle(self.partition, &context.lane, settled, false);
+        let settled = Settled {
+            count: part.count.into(),
+            bytes: part.bytes,
+        };
+        self.queue
+            .settle(self.partition, &context.lane, settled, false);
         Attempt::Settled
     }
 
     /// Both halves will be sent again.
     fn halve(&self, context: &Context, part: Part) -> Attempt {
-        debug!(path = context.path, count = part.count, "halving a refused batch");
+        debug!(
+            path = context.path,
+            count = part.count,
+            "halving a refused batch"
+        );
         self.pipe.books.resent(part.count.into());
         let (first, second) = part.halves();
         Attempt::Halved(first, second)
@@ -270,8 +324,16 @@ impl Delivery {
 impl Part {
     fn halves(self) -> (Self, Self) {
         let half = self.count / 2;
-        let mut first = Self { chunks: Vec::new(), count: 0, bytes: 0 };
-        let mut second = Self { chunks: Vec::new(), count: 0, bytes: 0 };
+        let mut first = Self {
+            chunks: Vec::new(),
+            count: 0,
+            bytes: 0,
+        };
+        let mut second = Self {
+            chunks: Vec::new(),
+            count: 0,
+            bytes: 0,
+        };
         for chunk in self.chunks {
             let mut cut = 0;
             let mut taken = 0;
@@ -339,7 +401,10 @@ fn describe(outcome: &Outcome) -> String {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a distribution needs no exact sizes")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a distribution needs no exact sizes"
+)]
 fn to_f64(bytes: u64) -> f64 {
     bytes as f64
 }
@@ -349,13 +414,20 @@ mod tests {
     use super::*;
 
     fn part(sizes: &[&[usize]]) -> Part {
-        let mut part = Part { chunks: Vec::new(), count: 0, bytes: 0 };
+        let mut part = Part {
+            chunks: Vec::new(),
+            count: 0,
+            bytes: 0,
+        };
         for (number, chunk) in sizes.iter().enumerate() {
             let mut framed = Vec::new();
             for size in *chunk {
                 framed.push(0);
                 framed.extend_from_slice(&u32::try_from(*size).expect("short").to_be_bytes());
-                framed.extend(std::iter::repeat_n(u8::try_from(number).expect("few"), *size));
+                framed.extend(std::iter::repeat_n(
+                    u8::try_from(number).expect("few"),
+                    *size,
+                ));
             }
             part.add(framed.into(), u32::try_from(chunk.len()).expect("few"));
         }
@@ -368,7 +440,10 @@ mod tests {
         let bytes = whole.chunks.concat();
         let (first, second) = whole.halves();
         assert_eq!((first.count, second.count), (3, 4));
-        assert_eq!([first.chunks.concat(), second.chunks.concat()].concat(), bytes);
+        assert_eq!(
+            [first.chunks.concat(), second.chunks.concat()].concat(),
+            bytes
+        );
         assert_eq!(first.bytes + second.bytes, bytes.len() as u64);
         let (one, two) = part(&[&[3, 4]]).halves();
         assert_eq!((one.count, two.count), (1, 1));
@@ -378,16 +453,31 @@ mod tests {
     fn every_answer_of_a_node_has_its_consequence() {
         let judged = |code, text: &'static str| judge(&Outcome::Answered(Status::new(code, text)));
         assert_eq!(judged(Code::Ok, ""), Verdict::Delivered);
-        assert_eq!(judged(Code::Unknown, "Application error processing RPC"), Verdict::Isolate);
-        assert_eq!(judged(Code::InvalidArgument, "layer is required"), Verdict::Isolate);
+        assert_eq!(
+            judged(Code::Unknown, "Application error processing RPC"),
+            Verdict::Isolate
+        );
+        assert_eq!(
+            judged(Code::InvalidArgument, "layer is required"),
+            Verdict::Isolate
+        );
         let oversized = "gRPC message exceeds maximum size 52428800: 53477376";
         assert_eq!(judged(Code::ResourceExhausted, oversized), Verdict::Isolate);
         let overloaded = Verdict::Elsewhere(Failure::Overloaded);
-        assert_eq!(judged(Code::ResourceExhausted, "Watermark exceeded"), overloaded);
+        assert_eq!(
+            judged(Code::ResourceExhausted, "Watermark exceeded"),
+            overloaded
+        );
         let dropped = Verdict::Drop(DropReason::Unimplemented);
         assert_eq!(judged(Code::Unimplemented, ""), dropped);
         assert_eq!(judged(Code::PermissionDenied, ""), Verdict::Hold);
-        assert_eq!(judged(Code::Internal, ""), Verdict::Elsewhere(Failure::Other));
-        assert_eq!(judge(&Outcome::TimedOut), Verdict::Elsewhere(Failure::Stalled));
+        assert_eq!(
+            judged(Code::Internal, ""),
+            Verdict::Elsewhere(Failure::Other)
+        );
+        assert_eq!(
+            judge(&Outcome::TimedOut),
+            Verdict::Elsewhere(Failure::Stalled)
+        );
     }
 }

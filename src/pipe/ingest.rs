@@ -61,7 +61,11 @@ impl QueuedCall {
             pipe: Arc::clone(&served.pipe),
             queue,
             key,
-            lane: LaneKey { method: served.number, route, token: origin.token },
+            lane: LaneKey {
+                method: served.number,
+                route,
+                token: origin.token,
+            },
             partition,
             waiter,
             taken: 0,
@@ -72,9 +76,17 @@ impl QueuedCall {
 
     fn poll_push(&mut self, framed: &[u8], count: u32, cx: &mut Context<'_>) -> Poll<()> {
         let bytes = framed.len() as u64;
-        ready!(self.queue.poll_ready(self.partition, self.waiter, bytes, cx));
+        ready!(
+            self.queue
+                .poll_ready(self.partition, self.waiter, bytes, cx)
+        );
         let now = Instant::now();
-        let record = Record { lane: &self.lane, messages: framed, count, now };
+        let record = Record {
+            lane: &self.lane,
+            messages: framed,
+            count,
+            now,
+        };
         self.pipe.books.received(count.into(), bytes);
         let dropped = self.queue.push(self.partition, &record);
         if dropped.count > 0 {

@@ -32,6 +32,16 @@ pub enum Ended {
     Failed,
 }
 
+impl Ended {
+    /// Whether the client went without the OAP's answer through no doing of its own.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Answered | Self::Gone => false,
+            Self::NoNode | Self::Deadline | Self::Failed => true,
+        }
+    }
+}
+
 /// A live call to be copied.
 pub struct Passthrough {
     /// Path on the OAP.
@@ -59,7 +69,8 @@ impl Passthrough {
                     Ok(ended) => ended,
                     Err(_) => {
                         let text = "deadline passed before an OAP answered";
-                        live.respond.status(&Status::new(Code::DeadlineExceeded, text));
+                        live.respond
+                            .status(&Status::new(Code::DeadlineExceeded, text));
                         return Ended::Deadline;
                     }
                 }
@@ -67,20 +78,30 @@ impl Passthrough {
         };
         if ended == Ended::NoNode {
             let text = "no OAP node is ready";
-            live.respond.status(&Status::new(Code::DeadlineExceeded, text));
+            live.respond
+                .status(&Status::new(Code::DeadlineExceeded, text));
         }
         ended
     }
 
     async fn copy(&self, live: &mut Live) -> Ended {
-        let request = Request { pipe: self.pipe, route: Route::Any, count: 1, avoid: None };
+        let request = Request {
+            pipe: self.pipe,
+            route: Route::Any,
+            count: 1,
+            avoid: None,
+        };
         let (picked, _slot) = tokio::select! {
             picked = self.upstream.pick_when_ready(&request, &self.slots) => picked,
             () = live.respond.gone() => return Ended::Gone,
             () = tokio::time::sleep(NO_NODE) => return Ended::NoNode,
         };
         let _sending = picked.node.sending(1);
-        let Live { body, respond, deadline } = live;
+        let Live {
+            body,
+            respond,
+            deadline,
+        } = live;
         match self.open(&picked, *deadline).await {
             Ok(opened) => copy_both(opened, body, respond, self.known).await,
             Err(_) => fail(respond, "the connection to the OAP is going away"),
@@ -103,24 +124,24 @@ async fn copy_both(
     respond: &mut Responder,
     known: bool,
 ) -> Ended {
-    let Opened { body: mut upload, answer } = opened;
-    let mut up = std::pin::pin!(copy_up(body, &mut upload));
+    let Opened {
+        body: upload,
+        answer,
+    } = opened;
+    let mut up = std::pin::pin!(copy_up(body, upload));
     let mut down = std::pin::pin!(copy_down(answer, respond, known));
     let mut uploading = true;
-    let ended = loop {
+    // Returning drops both directions, which resets whatever has not ended by itself.
+    loop {
         tokio::select! {
-            ended = &mut down => break ended,
+            ended = &mut down => return ended,
             sent = &mut up, if uploading => match sent {
                 // A node that stops reading says why on the way down.
                 Upload::HalfClosed | Upload::NodeStopped => uploading = false,
-                Upload::ClientGone => break Ended::Gone,
+                Upload::ClientGone => return Ended::Gone,
             },
         }
-    };
-    if ended != Ended::Answered {
-        upload.reset();
     }
-    ended
 }
 
 enum Upload {
@@ -129,7 +150,7 @@ enum Upload {
     ClientGone,
 }
 
-async fn copy_up(body: &mut RecvBody, upload: &mut SendBody) -> Upload {
+async fn copy_up(body: &mut RecvBody, mut upload: SendBody) -> Upload {
     loop {
         match body.chunk().await {
             Ok(Some(chunk)) => {
@@ -162,9 +183,14 @@ async fn copy_down(answer: Awaited, respond: &mut Responder, known: bool) -> End
         return Ended::Answered;
     }
     if head.status != http::StatusCode::OK {
-        return fail(respond, &format!("the OAP answered HTTP status {}", head.status));
+        return fail(
+            respond,
+            &format!("the OAP answered HTTP status {}", head.status),
+        );
     }
-    let Ok(mut download) = respond.start(head.headers) else { return Ended::Gone };
+    let Ok(mut download) = respond.start(head.headers) else {
+        return Ended::Gone;
+    };
     match copy_messages(&mut body, &mut download).await {
         Ok(mut trailers) => {
             if let Some(status) = Status::from_headers(&trailers) {
@@ -196,14 +222,24 @@ async fn copy_messages(body: &mut RecvBody, download: &mut SendBody) -> Result<H
         };
         let Some(chunk) = chunk else { break };
         let bytes = chunk.len();
-        download.send(chunk, false).await.map_err(|_| Side::Client)?;
+        download
+            .send(chunk, false)
+            .await
+            .map_err(|_| Side::Client)?;
         body.release(bytes);
     }
-    Ok(body.trailers().await.map_err(Side::Node)?.unwrap_or_default())
+    Ok(body
+        .trailers()
+        .await
+        .map_err(Side::Node)?
+        .unwrap_or_default())
 }
 
 fn fail(respond: &mut Responder, why: &str) -> Ended {
-    respond.status(&Status::new(Code::Internal, format!("call to the OAP failed: {why}")));
+    respond.status(&Status::new(
+        Code::Internal,
+        format!("call to the OAP failed: {why}"),
+    ));
     Ended::Failed
 }
 
@@ -211,8 +247,10 @@ fn fail(respond: &mut Responder, why: &str) -> Ended {
 /// telemetry for half a minute (`protocols.md`, "the real Java and Go agents"); they are said as
 /// INTERNAL, with the OAP's own code in the text.
 fn relayed(status: Status, known: bool) -> Status {
-    let stops_agents =
-        matches!(status.code, Code::Unavailable | Code::ResourceExhausted | Code::Unknown);
+    let stops_agents = matches!(
+        status.code,
+        Code::Unavailable | Code::ResourceExhausted | Code::Unknown
+    );
     if known && stops_agents {
         return Status::new(Code::Internal, format!("the OAP answered {status}"));
     }

@@ -109,7 +109,10 @@ impl Sender {
         }
         let limits = self.limits(under_way, ready);
         loop {
-            match self.queue.next(self.partition, &limits, Instant::now(), cx.waker()) {
+            match self
+                .queue
+                .next(self.partition, &limits, Instant::now(), cx.waker())
+            {
                 Next::Batch(batch) => return Poll::Ready(Some(batch)),
                 Next::Closed => return Poll::Ready(None),
                 Next::Wait(None) => return Poll::Pending,

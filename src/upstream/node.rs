@@ -97,7 +97,10 @@ impl Node {
     pub fn sending(self: &Rc<Self>, count: u32) -> Sending {
         self.in_flight.set(self.in_flight.get() + u64::from(count));
         self.books.in_flight.inc();
-        Sending { node: Rc::clone(self), count: count.into() }
+        Sending {
+            node: Rc::clone(self),
+            count: count.into(),
+        }
     }
 
     /// The node has taken something.
@@ -141,7 +144,10 @@ impl Node {
     }
 
     /// Connects and reconnects until the node leaves discovery.
-    pub(super) fn keep_connected(self: Rc<Self>, upstream: Rc<Upstream>) -> impl Future<Output = ()> {
+    pub(super) fn keep_connected(
+        self: Rc<Self>,
+        upstream: Rc<Upstream>,
+    ) -> impl Future<Output = ()> {
         async move {
             let mut backoff = ConnectBackoff::new(MAX_CONNECT_PAUSE);
             let mut rng = fastrand::Rng::new();
@@ -210,7 +216,9 @@ pub struct Sending {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.node.in_flight.set(self.node.in_flight.get() - self.count);
+        self.node
+            .in_flight
+            .set(self.node.in_flight.get() - self.count);
         self.node.books.in_flight.dec();
     }
 }

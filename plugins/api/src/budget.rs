@@ -139,7 +139,11 @@ mod tests {
         assert!(first.poll_grow(60, &mut cx).is_ready());
         assert_eq!(budget.gate().level(), 220);
         let handed_over = first.poll_hand_over(|| {
-            assert_eq!(budget.gate().level(), 100, "its own charge is not in its way");
+            assert_eq!(
+                budget.gate().level(),
+                100,
+                "its own charge is not in its way"
+            );
             Poll::Ready(())
         });
         assert!(handed_over.is_ready());

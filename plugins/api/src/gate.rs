@@ -16,6 +16,11 @@ use parking_lot::Mutex;
 pub struct WaiterId(u64);
 
 impl WaiterId {
+    /// The name as bytes, for those who need a unique key.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
     /// A new name.
     pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -141,8 +146,7 @@ impl Gate {
         self.waiting.store(waiters.len(), Ordering::SeqCst);
     }
 
-    /// Lets every waiter look again.
-    pub fn wake_all(&self) {
+    fn wake_all(&self) {
         let woken = {
             let mut waiters = self.waiters.lock();
             self.waiting.store(0, Ordering::SeqCst);

@@ -183,10 +183,7 @@ impl Channel {
             headers.insert(metadata::AUTHENTICATION, token.clone());
         }
         let open = self.open(batch.path, headers);
-        let Opened {
-            mut body,
-            mut response,
-        } = match timeout(batch.timeout, open).await {
+        let Opened { mut body, answer } = match timeout(batch.timeout, open).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Outcome::Lost(error.to_string()),
             Err(_) => return Outcome::TimedOut,
@@ -224,7 +221,7 @@ impl Channel {
         let (response, body) = requests.send_request(self.request(path, headers), false)?;
         Ok(Opened {
             body: SendBody::new(body),
-            response,
+            answer: Awaited(response),
         })
     }
 

@@ -1,0 +1,316 @@
+//! The daemon: builds every part in the order of their dependencies and runs until told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use perigee_discovery_static::{Server, StaticDiscovery, SystemResolver};
+use perigee_plugin_api::discovery::{Discovery, EndpointSet};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tracing::info;
+
+use crate::admin::{self, AdminState, Readiness, State};
+use crate::balance;
+use crate::config::settings::{Balance, Client, Settings};
+use crate::engine::tls::{self, TlsError};
+use crate::engine::{Drain, FrontOptions, socket};
+use crate::gateway::GatewayOptions;
+use crate::listener::Listener;
+use crate::pipe::Pipes;
+use crate::pipe::sender::SenderOptions;
+use crate::telemetry::books::Books;
+use crate::telemetry::exporter::Exporter;
+use crate::upstream::ConnectOptions;
+use crate::worker::{self, Phases, Worker, WorkerOptions};
+
+mod drain;
+
+pub use drain::Report;
+
+/// Longest time until a node has spoken.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Unread bytes a stream. Larger ones only let received frames fall out of the cache
+/// (`performance.md` 3.4).
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// Unread bytes a connection: room for eight paused streams beside the calls that go on.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be bound.
+    #[error("{key}: cannot listen on {address}: {source}")]
+    Listen {
+        /// The option.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificates or keys.
+    #[error("{key}: {source}")]
+    Tls {
+        /// The option.
+        key: &'static str,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// A token that HTTP cannot carry.
+    #[error("sharing.clients[0].authentication: not a header value (visible ASCII)")]
+    Token,
+    /// Threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A gateway that is listening.
+pub struct App {
+    /// Where agents connect to.
+    pub address: SocketAddr,
+    /// Where metrics and health are served.
+    pub admin_address: Option<SocketAddr>,
+    /// Its counters.
+    pub books: Arc<Books>,
+    pipes: Arc<Pipes>,
+    readiness: Arc<Readiness>,
+    workers: Vec<Worker>,
+    drain: watch::Sender<Drain>,
+    abandon: watch::Sender<bool>,
+    listener: tokio::task::JoinHandle<()>,
+    admin: Option<(tokio::task::JoinHandle<usize>, oneshot::Sender<()>)>,
+    /// Held so that workers keep listening; ends with the app.
+    _discovery: tokio::task::JoinHandle<()>,
+}
+
+impl App {
+    /// Builds and starts everything; agents are served when it returns. Runs on a current-thread
+    /// or any other tokio runtime.
+    ///
+    /// # Errors
+    /// Something the settings name cannot be had.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let names = settings.pipes.iter();
+        let books = Arc::new(Books::new(
+            names.map(|pipe| (pipe.name.clone(), pipe.protocol.sniff_type)),
+        ));
+        let (pipes, exporter) = Pipes::build(&settings, &books);
+        let readiness = Arc::new(Readiness::default());
+        let options = worker_options(&settings, &pipes, &books, &readiness)?;
+        let front = listen("sharing.servers[0].address", settings.server.address)?;
+        let address = local_address(&front, settings.server.address);
+        let admin = start_admin(&settings, exporter, &readiness)?;
+        let (endpoints, discovered) = watch::channel(EndpointSet::default());
+        let discovery = start_discovery(&settings.client, endpoints);
+        let (drain, drains) = watch::channel(Drain::Open);
+        let (abandon, abandons) = watch::channel(false);
+        let phases = Phases {
+            drain: drains,
+            abandon: abandons,
+        };
+        let workers = (0..options.workers)
+            .map(|index| worker::start(index, options.clone(), discovered.clone(), phases.clone()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Thread)?;
+        readiness.set(State::Ready);
+        let listener = Listener {
+            socket: front,
+            workers: workers.iter().map(|worker| worker.inbox.clone()).collect(),
+            max_connections: settings.server.max_connections,
+            books: Arc::clone(&books),
+            readiness: Arc::clone(&readiness),
+        };
+        info!(%address, workers = workers.len(), "listening");
+        Ok(Self {
+            address,
+            admin_address: admin.as_ref().map(|admin| admin.address),
+            books,
+            pipes,
+            readiness,
+            workers,
+            drain,
+            abandon,
+            listener: tokio::spawn(listener.run()),
+            admin: admin.map(|admin| (admin.task, admin.stop)),
+            _discovery: discovery,
+        })
+    }
+
+    /// Stops within `hook_time`: no new connections, open calls may finish, queues are flushed.
+    pub async fn stop(self, hook_time: Duration) -> Report {
+        drain::run(self, Instant::now(), hook_time).await
+    }
+}
+
+struct Admin {
+    address: SocketAddr,
+    task: tokio::task::JoinHandle<usize>,
+    stop: oneshot::Sender<()>,
+}
+
+fn start_admin(
+    settings: &Settings,
+    exporter: Arc<Exporter>,
+    readiness: &Arc<Readiness>,
+) -> Result<Option<Admin>, StartError> {
+    let Some(prometheus) = &settings.telemetry.prometheus else {
+        keep_up(exporter);
+        return Ok(None);
+    };
+    let listener = listen("telemetry.prometheus.address", prometheus.address)?;
+    let address = local_address(&listener, prometheus.address);
+    let state = AdminState {
+        exporter,
+        metrics_path: prometheus.endpoint.clone(),
+        readiness: Arc::clone(readiness),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(admin::serve(listener, Arc::new(state), async {
+        let _dropped = stopped.await;
+    }));
+    Ok(Some(Admin {
+        address,
+        task,
+        stop,
+    }))
+}
+
+/// Histogram samples pile up unless somebody folds them; the admin server does so while it runs.
+fn keep_up(exporter: Arc<Exporter>) {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            exporter.upkeep();
+        }
+    });
+}
+
+fn start_discovery(
+    client: &Client,
+    endpoints: watch::Sender<EndpointSet>,
+) -> tokio::task::JoinHandle<()> {
+    let servers = client.servers.iter().map(|server| Server {
+        host: server.host.clone(),
+        port: server.port,
+        weight: server.weight,
+    });
+    let discovery = StaticDiscovery::new(
+        servers.collect(),
+        client.check_period,
+        Arc::new(SystemResolver),
+    );
+    tokio::spawn(async move {
+        let endpoints = Arc::new(endpoints);
+        let publisher = Arc::clone(&endpoints);
+        Box::new(discovery)
+            .run(Box::new(move |set| publisher.send(set).is_ok()))
+            .await;
+        // A list of literal addresses is complete at once; workers go on with it.
+        endpoints.closed().await;
+    })
+}
+
+fn worker_options(
+    settings: &Settings,
+    pipes: &Arc<Pipes>,
+    books: &Arc<Books>,
+    readiness: &Arc<Readiness>,
+) -> Result<WorkerOptions, StartError> {
+    let Settings {
+        client,
+        server,
+        limits,
+        ..
+    } = settings;
+    let authentication = client
+        .authentication
+        .as_deref()
+        .map(http::HeaderValue::from_str);
+    let authentication = authentication.transpose().map_err(|_| StartError::Token)?;
+    Ok(WorkerOptions {
+        workers: limits.workers,
+        front: FrontOptions {
+            max_message_bytes: server.max_recv_msg_size,
+            max_concurrent_streams: server.max_concurrent_streams,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            budget: Arc::clone(&pipes.budget),
+        },
+        gateway: GatewayOptions {
+            pipes: Arc::clone(pipes),
+            books: Arc::clone(books),
+            readiness: Arc::clone(readiness),
+            authentication: authentication.clone(),
+            forward_unknown: server.forward_unknown_methods,
+        },
+        connect: ConnectOptions {
+            tls: client_tls(client)?,
+            timeout: CONNECT,
+        },
+        sender: SenderOptions {
+            max_in_flight: client.max_in_flight,
+            unary_timeout: client.unary_timeout,
+            stream_timeout: client.stream_timeout,
+            authentication,
+        },
+        balance: balance_settings(settings),
+        tls: server_tls(settings)?,
+        books: Arc::clone(books),
+    })
+}
+
+/// Satellite sets the cache for each forwarder; nodes are placed once for all of a worker's pipes,
+/// so the largest wish holds.
+fn balance_settings(settings: &Settings) -> balance::Settings {
+    let defaults = balance::Settings::default();
+    let routings = || settings.pipes.iter().map(|pipe| &pipe.routing);
+    let keys = routings()
+        .filter_map(|routing| routing.cache_size.try_into().ok())
+        .max();
+    balance::Settings {
+        strategy: match settings.client.balance {
+            Balance::RoundRobin => balance::Strategy::RoundRobin,
+            Balance::LeastInFlight => balance::Strategy::LeastInFlight,
+        },
+        sticky_keys: keys.unwrap_or(defaults.sticky_keys),
+        sticky_time: routings()
+            .map(|routing| routing.cache_ttl)
+            .max()
+            .unwrap_or(defaults.sticky_time),
+        ..defaults
+    }
+}
+
+fn client_tls(client: &Client) -> Result<Option<Arc<rustls::ClientConfig>>, StartError> {
+    let configured = client.tls.as_ref().map(tls::client).transpose();
+    configured.map_err(|source| StartError::Tls {
+        key: "sharing.clients[0].enable_tls",
+        source,
+    })
+}
+
+fn server_tls(settings: &Settings) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    let files = settings.server.tls.as_ref();
+    let configured = files
+        .map(|(chain, key)| tls::server(chain, key))
+        .transpose();
+    configured.map_err(|source| StartError::Tls {
+        key: "sharing.servers[0].tls_cert_file",
+        source,
+    })
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    socket::listen(address).map_err(|source| StartError::Listen {
+        key,
+        address,
+        source,
+    })
+}
+
+fn local_address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}

@@ -1,0 +1,245 @@
+//! What a worker says to each call: the engine's [`Service`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use perigee_plugin_api::protocol::{Mode, Shape};
+
+use crate::admin::Readiness;
+use crate::engine::{Call, Code, Disposition, Ingest, Live, Refusal, Service, Status, metadata};
+use crate::pipe::ingest::{Origin, QueuedCall};
+use crate::pipe::passthrough::{Ended, Passthrough};
+use crate::pipe::{Pipes, Served};
+use crate::telemetry::books::{self, Books};
+use crate::upstream::{Slots, Upstream};
+
+mod health;
+
+/// OAP nodes talk to each other on this service; an agent has no business there.
+const REMOTE_SERVICE: &str = "/RemoteService/";
+
+/// Reflection describes services of the gateway itself, which has none of its own.
+const REFLECTION: &str = "/grpc.reflection.";
+
+/// Balancer's number for live calls, behind those of the pipes: they are no part of any share.
+const LIVE_CALLS: usize = 1 << 10;
+
+/// Decides about the calls of one worker.
+pub struct Gateway {
+    pipes: Arc<Pipes>,
+    books: Arc<Books>,
+    readiness: Arc<Readiness>,
+    upstream: Rc<Upstream>,
+    live_slots: Rc<Slots>,
+    /// Our own token, which replaces the callers'.
+    authentication: Option<http::HeaderValue>,
+    forward_unknown: bool,
+}
+
+/// What a gateway is made of, besides the worker's nodes.
+#[derive(Clone)]
+pub struct GatewayOptions {
+    /// What is served.
+    pub pipes: Arc<Pipes>,
+    /// Counters.
+    pub books: Arc<Books>,
+    /// What `grpc.health.v1` answers.
+    pub readiness: Arc<Readiness>,
+    /// Our own token.
+    pub authentication: Option<http::HeaderValue>,
+    /// Copy methods that the table does not know.
+    pub forward_unknown: bool,
+}
+
+impl Gateway {
+    /// The gateway of one worker.
+    pub fn new(options: GatewayOptions, upstream: Rc<Upstream>) -> Self {
+        let GatewayOptions {
+            pipes,
+            books,
+            readiness,
+            authentication,
+            forward_unknown,
+        } = options;
+        let live_slots = Rc::new(Slots::new(usize::MAX));
+        Self {
+            pipes,
+            books,
+            readiness,
+            upstream,
+            live_slots,
+            authentication,
+            forward_unknown,
+        }
+    }
+
+    fn serve(&self, served: &Served, call: &Call<'_>) -> Disposition {
+        let Mode::Queued(queued) = served.method.mode else {
+            return self.pass_through(call, Some(served));
+        };
+        let origin = Origin {
+            connection: call.connection,
+            token: self.callers_token(call),
+        };
+        match QueuedCall::new(served, queued.key, origin) {
+            Some(ingest) => Disposition::Queue {
+                unary: served.method.shape == Shape::Unary,
+                ingest: Box::new(Counted {
+                    ingest,
+                    books: StreamCount::new(&self.books),
+                }),
+            },
+            None => self.refuse(books::Refusal::Disabled, unimplemented(call.path)),
+        }
+    }
+
+    /// The caller's token travels with its data only where we have none of our own.
+    fn callers_token(&self, call: &Call<'_>) -> Option<Arc<str>> {
+        match self.authentication {
+            Some(_) => None,
+            None => metadata::token(call.headers)?.to_str().ok().map(Arc::from),
+        }
+    }
+
+    fn pass_through(&self, call: &Call<'_>, served: Option<&Served>) -> Disposition {
+        let mut headers = metadata::forwardable(call.headers);
+        if let Some(token) = &self.authentication {
+            headers.insert(metadata::AUTHENTICATION, token.clone());
+        }
+        let passthrough = Passthrough {
+            path: call.path.to_owned(),
+            headers,
+            known: served.is_some(),
+            pipe: LIVE_CALLS,
+            upstream: Rc::clone(&self.upstream),
+            slots: Rc::clone(&self.live_slots),
+        };
+        let pipe = served.map(|served| Arc::clone(&served.pipe.books));
+        let count = StreamCount::new(&self.books);
+        if let Some(pipe) = &pipe {
+            pipe.passthrough_call();
+        }
+        Disposition::Live(Box::new(move |live: Live| {
+            Box::pin(async move {
+                let ended = passthrough.run(live).await;
+                count.ended(ended);
+                if let Some(pipe) = pipe.filter(|_| ended.is_failure()) {
+                    pipe.passthrough_failed();
+                }
+            })
+        }))
+    }
+
+    fn refuse(&self, why: books::Refusal, status: Status) -> Disposition {
+        self.books.front.refused(why);
+        Disposition::Refuse(status)
+    }
+}
+
+fn unimplemented(path: &str) -> Status {
+    Status::new(Code::Unimplemented, format!("{path} is not served here"))
+}
+
+impl Service for Gateway {
+    fn open(&self, call: &Call<'_>) -> Disposition {
+        if let Some(served) = self.pipes.find(call.path) {
+            return self.serve(served, call);
+        }
+        if call.path == health::CHECK {
+            let ingest = Box::new(health::Check::new(Arc::clone(&self.readiness)));
+            return Disposition::Queue {
+                unary: true,
+                ingest,
+            };
+        }
+        if call.path.starts_with(REMOTE_SERVICE) {
+            let text = "RemoteService is for OAP nodes only";
+            return self.refuse(
+                books::Refusal::Disabled,
+                Status::new(Code::PermissionDenied, text),
+            );
+        }
+        let local = call.path.starts_with(REFLECTION) || call.path.starts_with(health::SERVICE);
+        let disabled = perigee_protocols::find(call.path).is_some();
+        if local || disabled || !self.forward_unknown {
+            let why = if disabled {
+                books::Refusal::Disabled
+            } else {
+                books::Refusal::UnknownMethod
+            };
+            return self.refuse(why, unimplemented(call.path));
+        }
+        self.pass_through(call, None)
+    }
+
+    fn refused(&self, why: Refusal) {
+        self.books.front.refused(match why {
+            Refusal::Oversized => books::Refusal::Oversized,
+            Refusal::Truncated => books::Refusal::Truncated,
+            Refusal::BadFrame => books::Refusal::BadFrame,
+            Refusal::WrongShape => books::Refusal::WrongShape,
+            Refusal::Metadata => books::Refusal::Metadata,
+            Refusal::NotGrpc => books::Refusal::ContentType,
+            Refusal::Deadline => books::Refusal::Deadline,
+        });
+    }
+
+    fn paused(&self, paused: bool) {
+        let gauge = &self.books.front.paused_streams;
+        if paused { gauge.inc() } else { gauge.dec() }
+    }
+}
+
+/// Counts a stream as open until dropped.
+struct StreamCount(Arc<Books>);
+
+impl StreamCount {
+    fn new(books: &Arc<Books>) -> Self {
+        books.front.stream_opened();
+        Self(Arc::clone(books))
+    }
+
+    fn ended(&self, ended: Ended) {
+        match ended {
+            Ended::NoNode => self.0.front.refused(books::Refusal::NoNode),
+            Ended::Deadline => self.0.front.refused(books::Refusal::Deadline),
+            Ended::Answered | Ended::Gone | Ended::Failed => {}
+        }
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.front.stream_closed();
+    }
+}
+
+/// A queued call that counts as an open stream.
+struct Counted {
+    ingest: QueuedCall,
+    books: StreamCount,
+}
+
+impl Ingest for Counted {
+    fn poll_messages(
+        &mut self,
+        framed: &[u8],
+        count: u32,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        let polled = self.ingest.poll_messages(framed, count, cx);
+        if polled.is_ready() {
+            self.books.0.front.received_bytes.add(framed.len() as u64);
+        }
+        polled
+    }
+
+    fn half_closed(&mut self) -> Result<Bytes, Status> {
+        self.ingest.half_closed()
+    }
+
+    fn reset(&mut self) {
+        self.ingest.reset();
+    }
+}

@@ -1,0 +1,225 @@
+//! Worker threads: each serves its share of the connections and of the queues' partitions.
+//!
+//! A worker is one thread with one runtime that never moves a task elsewhere. It has its own
+//! connections to every node, so that nothing on the data path is shared but the queues' locks,
+//! which are uncontended: connection number and partition are dealt to workers alike.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use perigee_plugin_api::discovery::EndpointSet;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tracing::debug;
+
+use crate::balance::{self, Balancer};
+use crate::engine::socket::{self, Socket};
+use crate::engine::{ConnectionError, Drain, Front, FrontOptions, serve};
+use crate::gateway::{Gateway, GatewayOptions};
+use crate::pipe::sender::{Sender, SenderOptions};
+use crate::telemetry::books::{self, Books};
+use crate::upstream::{ConnectOptions, Upstream};
+
+/// Connections dealt to a worker and not yet looked at.
+const INBOX: usize = 1024;
+
+/// A connection on its way to its worker.
+pub(crate) struct Accepted {
+    /// The socket.
+    pub stream: std::net::TcpStream,
+    /// The client.
+    pub peer: SocketAddr,
+    /// Its number, counted over all workers.
+    pub number: u64,
+}
+
+/// What every worker needs.
+#[derive(Clone)]
+pub(crate) struct WorkerOptions {
+    /// How many workers there are.
+    pub workers: usize,
+    /// Front limits.
+    pub front: FrontOptions,
+    /// What calls are answered from.
+    pub gateway: GatewayOptions,
+    /// Towards the nodes.
+    pub connect: ConnectOptions,
+    /// Delivery.
+    pub sender: SenderOptions,
+    /// Spreading.
+    pub balance: balance::Settings,
+    /// TLS towards agents.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Open connections are counted here.
+    pub books: Arc<Books>,
+}
+
+/// A running worker.
+pub(crate) struct Worker {
+    /// Where its connections are dealt to.
+    pub inbox: mpsc::Sender<Accepted>,
+    /// Ends once its senders have.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts a worker's thread.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub(crate) fn start(
+    index: usize,
+    options: WorkerOptions,
+    endpoints: watch::Receiver<EndpointSet>,
+    phases: Phases,
+) -> io::Result<Worker> {
+    let (inbox, connections) = mpsc::channel(INBOX);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let run = move || {
+        let tasks = LocalSet::new();
+        let mut abandon = phases.abandon.clone();
+        tasks.block_on(&runtime, async move {
+            tokio::select! {
+                () = run(index, options, endpoints, connections, phases) => {}
+                // The sender of phases outlives the workers; if it is gone, so is the daemon.
+                _ = abandon.wait_for(|abandon| *abandon) => {}
+            }
+        });
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(run)?;
+    Ok(Worker { inbox, thread })
+}
+
+/// What a worker is told about the shutdown.
+#[derive(Clone)]
+pub(crate) struct Phases {
+    /// For connections.
+    pub drain: watch::Receiver<Drain>,
+    /// The time is up: whatever is left stays undelivered.
+    pub abandon: watch::Receiver<bool>,
+}
+
+async fn run(
+    index: usize,
+    options: WorkerOptions,
+    endpoints: watch::Receiver<EndpointSet>,
+    mut connections: mpsc::Receiver<Accepted>,
+    phases: Phases,
+) {
+    let balance = balance::Settings {
+        offset: index,
+        ..options.balance
+    };
+    let balancer = Balancer::new(balance, fastrand::Rng::new());
+    let upstream = Upstream::new(
+        balancer,
+        options.connect.clone(),
+        Arc::clone(&options.books),
+    );
+    tokio::task::spawn_local(Rc::clone(&upstream).follow(endpoints));
+    let mut senders = start_senders(index, &options, &upstream);
+    let service = Rc::new(Gateway::new(options.gateway.clone(), upstream));
+    let front = Rc::new(Front {
+        service,
+        options: options.front.clone(),
+    });
+    let mut drain = phases.drain.clone();
+    loop {
+        tokio::select! {
+            accepted = connections.recv() => match accepted {
+                Some(accepted) => {
+                    let connection = Connection {
+                        front: Rc::clone(&front),
+                        tls: options.tls.clone(),
+                        books: Arc::clone(&options.books),
+                        drain: phases.drain.clone(),
+                    };
+                    tokio::task::spawn_local(connection.serve(accepted));
+                }
+                None => break,
+            },
+            _ = drain.wait_for(|drain| *drain == Drain::Cut) => break,
+        }
+    }
+    // Queues are closed by the daemon; a sender ends when its partition is closed and empty.
+    while senders.join_next().await.is_some() {}
+}
+
+fn start_senders(index: usize, options: &WorkerOptions, upstream: &Rc<Upstream>) -> JoinSet<()> {
+    let mut senders = JoinSet::new();
+    for pipe in &options.gateway.pipes.all {
+        let partitions = pipe.queue.as_ref().map_or(0, |queue| queue.partitions());
+        for partition in (0..partitions).filter(|partition| partition % options.workers == index) {
+            if let Some(sender) = Sender::new(pipe, partition, upstream, &options.sender) {
+                senders.spawn_local(sender.run());
+            }
+        }
+    }
+    senders
+}
+
+struct Connection {
+    front: Rc<Front>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    books: Arc<Books>,
+    drain: watch::Receiver<Drain>,
+}
+
+impl Connection {
+    async fn serve(self, accepted: Accepted) {
+        let peer = accepted.peer;
+        let ended = self.serve_to_the_end(accepted).await;
+        self.books.front.connection_closed();
+        if let Err((why, error)) = ended {
+            self.books.front.connection_failed(why);
+            debug!(%peer, error, why = why.label(), "connection failed");
+        }
+    }
+
+    async fn serve_to_the_end(
+        &self,
+        accepted: Accepted,
+    ) -> Result<(), (books::ConnectionError, String)> {
+        let Accepted {
+            stream,
+            peer,
+            number,
+        } = accepted;
+        let io = |error: io::Error| (books::ConnectionError::Io, error.to_string());
+        let stream = TcpStream::from_std(stream).map_err(io)?;
+        socket::configure(&stream).map_err(io)?;
+        let socket = match &self.tls {
+            None => Socket::Plain(stream),
+            Some(tls) => {
+                let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(tls));
+                let accepted = acceptor.accept(stream).await;
+                let accepted =
+                    accepted.map_err(|error| (books::ConnectionError::Tls, error.to_string()))?;
+                Socket::Tls(Box::new(accepted.into()))
+            }
+        };
+        serve(
+            Rc::clone(&self.front),
+            socket,
+            peer,
+            number,
+            self.drain.clone(),
+        )
+        .await
+        .map_err(|error| {
+            let why = match error {
+                ConnectionError::Handshake(_) => books::ConnectionError::Handshake,
+                ConnectionError::Protocol(_) => books::ConnectionError::Protocol,
+                ConnectionError::Io(_) => books::ConnectionError::Io,
+            };
+            (why, error.to_string())
+        })
+    }
+}
