@@ -1,0 +1,85 @@
+//! The table as the README shows it.
+
+use std::fmt::Write;
+
+use perigee_plugin_api::protocol::{Forward, Method, Mode, Queued, RouteKey, Shape, Status};
+
+use crate::rows;
+
+const HEAD: &str = "\
+| pipe | method | policy | route | leaves as | status |
+| --- | --- | --- | --- | --- | --- |
+";
+
+/// The table in Markdown, one line a method, ending in a newline.
+pub fn markdown_table() -> String {
+    let mut table = HEAD.to_owned();
+    for row in rows() {
+        let (pipe, method) = (row.protocol.pipe, row.method);
+        let (policy, route, leaves) = match method.mode {
+            Mode::Passthrough => (
+                "passthrough".to_owned(),
+                "any node".to_owned(),
+                live(method),
+            ),
+            Mode::Queued(queued) => (policy(&queued), route(queued.key), leaves(method, &queued)),
+        };
+        let path = method.path;
+        let status = status(method.status);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            table,
+            "| `{pipe}` | `{path}` | {policy} | {route} | {leaves} | {status} |"
+        );
+    }
+    table
+}
+
+fn policy(queued: &Queued) -> String {
+    match queued.ttl {
+        Some(ttl) => format!("queued, at most {} s", ttl.as_secs()),
+        None => "queued".to_owned(),
+    }
+}
+
+fn route(key: RouteKey) -> String {
+    match key {
+        RouteKey::None => "any node".to_owned(),
+        RouteKey::Stream => "one node a stream".to_owned(),
+        RouteKey::Fields(fields) => {
+            let paths: Vec<String> = fields.iter().map(|field| dotted(field)).collect();
+            format!("one node for fields {}", paths.join(", "))
+        }
+    }
+}
+
+fn dotted(field: &[u32]) -> String {
+    let numbers: Vec<String> = field.iter().map(ToString::to_string).collect();
+    numbers.join(".")
+}
+
+fn leaves(method: &Method, queued: &Queued) -> String {
+    let kind = match queued.forward {
+        Forward::Stream(_) => "streams",
+        Forward::Unary(_) => "unary calls",
+    };
+    match queued.forward.path() {
+        path if path == method.path => kind.to_owned(),
+        path => format!("{kind} on `{path}`"),
+    }
+}
+
+fn live(method: &Method) -> String {
+    match method.shape {
+        Shape::Unary => "the call itself",
+        Shape::ClientStream | Shape::Bidi => "the stream itself",
+    }
+    .to_owned()
+}
+
+fn status(status: Status) -> String {
+    match status {
+        Status::Finished => "finished".to_owned(),
+        Status::Plain(missing) => format!("plain: {missing}"),
+    }
+}
