@@ -3,11 +3,13 @@
 pub mod admin;
 pub mod app;
 pub mod balance;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod gateway;
 mod listener;
 pub mod pipe;
+pub mod start;
 pub mod telemetry;
 pub mod upstream;
 mod worker;

@@ -1,0 +1,89 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit code for a configuration that cannot be used (EX_USAGE).
+pub const BAD_CONFIGURATION: u8 = 64;
+
+/// Telemetry gateway for Apache SkyWalking.
+#[derive(Debug, Parser)]
+#[command(name = "perigee", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    Start(StartArgs),
+    /// Check a configuration and print what it means
+    Check(CheckArgs),
+}
+
+/// Which file.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// Configuration file; without one `configs/satellite_config.yaml`, and failing that the
+    /// built-in defaults
+    #[arg(short, long, env = "SATELLITE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `perigee start`.
+#[derive(Args, Clone, Debug)]
+pub struct StartArgs {
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Seconds to deliver what is queued when told to stop
+    #[arg(
+        short = 't',
+        long = "shutdown_hook_time",
+        visible_alias = "shutdown-hook-time",
+        env = "SATELLITE_SHUTDOWN_HOOK_TIME",
+        value_name = "SECONDS",
+        default_value_t = 5
+    )]
+    pub shutdown_hook_time: u32,
+}
+
+impl StartArgs {
+    /// The hook time.
+    pub fn hook_time(&self) -> Duration {
+        Duration::from_secs(self.shutdown_hook_time.into())
+    }
+}
+
+/// `perigee check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Print one flat JSON object under the file's keys instead of YAML
+    #[arg(long)]
+    pub json: bool,
+
+    /// Unknown and ignored keys are errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Runs the command.
+pub fn run(cli: &Cli) -> ExitCode {
+    match &cli.command {
+        Command::Start(args) => crate::start::run(args),
+        Command::Check(args) => check::run(args),
+    }
+}
+
+pub(crate) mod check;

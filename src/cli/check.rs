@@ -1,0 +1,53 @@
+//! `perigee check`: what a configuration means, and everything that is wrong with it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::{BAD_CONFIGURATION, CheckArgs, ConfigArgs};
+use crate::config::{Config, ConfigErrors};
+
+/// Loads the configuration that the arguments and the environment name.
+pub(crate) fn load(args: &ConfigArgs) -> Result<Config, ConfigErrors> {
+    Config::load(args.config.as_deref(), &|name| std::env::var(name).ok())
+}
+
+/// Prints errors, one a line.
+pub(crate) fn complain(errors: &ConfigErrors) -> ExitCode {
+    let mut out = std::io::stderr().lock();
+    for problem in &errors.warnings {
+        // Without a standard error there is nobody to tell.
+        let _unheard = writeln!(out, "warning: {problem}");
+    }
+    for problem in &errors.errors {
+        let _unheard = writeln!(out, "error: {problem}");
+    }
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(errors) => return complain(&errors),
+    };
+    if args.strict && !config.warnings.is_empty() {
+        let errors =
+            ConfigErrors { source: config.source, errors: config.warnings, warnings: Vec::new() };
+        return complain(&errors);
+    }
+    for problem in &config.warnings {
+        let _unheard = writeln!(std::io::stderr(), "warning: {problem}");
+    }
+    let text = if args.json { json(&config) } else { config.to_yaml() };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn json(config: &Config) -> String {
+    let object: serde_json::Map<_, _> = config.flat().into_iter().collect();
+    // A map of strings to values always serialises.
+    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,116 @@
+//! `perigee start`: one gateway from a configuration until a signal.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::app::App;
+use crate::cli::{StartArgs, check};
+use crate::config::Config;
+use crate::config::settings::{LogFormat, Logger};
+use crate::telemetry::log::{self, LogOptions};
+
+/// Runs the gateway.
+pub fn run(args: &StartArgs) -> ExitCode {
+    let config = match check::load(&args.config) {
+        Ok(config) => config,
+        Err(errors) => return check::complain(&errors),
+    };
+    let guard = match log::install(&log_options(&config.settings.logger)) {
+        Ok(guard) => guard,
+        Err(error) => return give_up(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return give_up(&error),
+    };
+    let code = runtime.block_on(serve(config, args));
+    // A thread that is stuck in a lookup must not hold up the exit.
+    runtime.shutdown_background();
+    drop(guard);
+    code
+}
+
+/// Before there is a log.
+fn give_up(error: &dyn std::error::Error) -> ExitCode {
+    let _unheard = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+fn log_options(logger: &Logger) -> LogOptions {
+    LogOptions {
+        pattern: logger.log_pattern.clone(),
+        time_pattern: logger.time_pattern.clone(),
+        level: logger.level,
+        json: logger.format == LogFormat::Json,
+    }
+}
+
+async fn serve(config: Config, args: &StartArgs) -> ExitCode {
+    info!(version = env!("CARGO_PKG_VERSION"), configuration = %config.source, "perigee starts");
+    for problem in &config.warnings {
+        warn!("{problem}");
+    }
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            error!(%error, "cannot listen to signals");
+            return ExitCode::FAILURE;
+        }
+    };
+    let app = match App::start(config.settings).await {
+        Ok(app) => app,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let first = signals.stop().await;
+    info!(signal = first.name, "told to stop");
+    tokio::select! {
+        report = app.stop(args.hook_time()) => {
+            if report.undelivered.is_empty() { info!("{report}") } else { error!("{report}") }
+            ExitCode::SUCCESS
+        }
+        second = signals.stop() => {
+            error!(signal = second.name, "told to stop again, ending at once");
+            ExitCode::from(second.exit_code)
+        }
+    }
+}
+
+/// A signal that ends the daemon.
+struct Stop {
+    name: &'static str,
+    /// As a shell reports a process that the signal has killed.
+    exit_code: u8,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// cancel-safe: a signal is taken only when it is returned.
+    async fn stop(&mut self) -> Stop {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Stop { name: "SIGTERM", exit_code: 143 },
+                _ = self.interrupt.recv() => return Stop { name: "SIGINT", exit_code: 130 },
+                _ = self.hangup.recv() => warn!("SIGHUP ignored: there is no reload"),
+            }
+        }
+    }
+}
