@@ -8,6 +8,7 @@ pub mod engine;
 pub mod gateway;
 mod listener;
 pub mod pipe;
+pub mod sink;
 pub mod telemetry;
 pub mod upstream;
 mod worker;
