@@ -9,6 +9,7 @@ pub mod engine;
 pub mod gateway;
 mod listener;
 pub mod pipe;
+pub mod sink;
 pub mod start;
 pub mod telemetry;
 pub mod upstream;

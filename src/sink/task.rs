@@ -1,0 +1,176 @@
+//! Tasks for agents: answers to their polls.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use perigee_proto::skywalking::v3::{Command, KeyStringValuePair};
+use serde::{Deserialize, Serialize};
+
+/// What agents ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// Trace profiling: `getProfileTaskCommands`.
+    Profile,
+    /// JFR files: `getAsyncProfilerTaskCommands`.
+    Async,
+    /// Go's pprof files: `getPprofTaskCommands`.
+    Pprof,
+    /// eBPF profiling: `queryTasks`.
+    Ebpf,
+    /// Continuous profiling policies: `queryPolicies`.
+    Continuous,
+}
+
+impl TaskKind {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Profile => "ProfileTaskQuery",
+            Self::Async => "AsyncProfilerTaskQuery",
+            Self::Pprof => "PprofTaskQuery",
+            Self::Ebpf => "EBPFProfilingTaskQuery",
+            Self::Continuous => "ContinuousProfilingPolicyQuery",
+        }
+    }
+
+    /// The arguments that agents insist on; `now` stands for the time of creation.
+    fn defaults(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Profile => &[
+                ("EndpointName", "/"),
+                ("Duration", "1"),
+                ("MinDurationThreshold", "0"),
+                ("DumpPeriod", "10"),
+                ("MaxSamplingCount", "5"),
+                ("StartTime", "now"),
+                ("CreateTime", "now"),
+            ],
+            Self::Async => &[
+                ("Duration", "10"),
+                ("ExecArgs", "event=cpu"),
+                ("CreateTime", "now"),
+            ],
+            Self::Pprof => &[
+                ("Events", "cpu"),
+                ("Duration", "1"),
+                ("DumpPeriod", "0"),
+                ("CreateTime", "now"),
+            ],
+            Self::Ebpf => &[
+                ("ProcessId", ""),
+                ("TaskUpdateTime", "now"),
+                ("TriggerType", "FIXED_TIME"),
+                ("TargetType", "ON_CPU"),
+                ("TaskStartTime", "now"),
+                ("ExtensionConfigJSON", "null"),
+                ("FixedTriggerDuration", "60"),
+            ],
+            Self::Continuous => &[("ServiceWithPolicyJSON", "[]")],
+        }
+    }
+}
+
+/// A task to hand out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// Who gets it.
+    pub kind: TaskKind,
+    /// Only for this service, if the poll names one.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// Only for this instance; eBPF agents name themselves here.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// The command's arguments, e.g. `TaskId`; what is left out gets a plausible value.
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
+}
+
+impl FromStr for Task {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(text)
+    }
+}
+
+/// The tasks that are out, and who has had them.
+#[derive(Debug, Default)]
+pub(super) struct TaskBoard {
+    tasks: Mutex<Vec<Posted>>,
+}
+
+#[derive(Debug)]
+struct Posted {
+    task: Task,
+    command: Command,
+    given_to: BTreeSet<(String, String)>,
+}
+
+impl TaskBoard {
+    pub(super) fn add(&self, task: Task) {
+        let mut tasks = self.tasks.lock();
+        let command = command(&task, tasks.len() + 1);
+        tasks.push(Posted {
+            task,
+            command,
+            given_to: BTreeSet::new(),
+        });
+    }
+
+    pub(super) fn clear(&self) {
+        self.tasks.lock().clear();
+    }
+
+    /// The commands that this asker has not had yet.
+    pub(super) fn take(&self, kind: TaskKind, service: &str, instance: &str) -> Vec<Command> {
+        let fits = |wanted: &Option<String>, name: &str| {
+            name.is_empty() || wanted.as_deref().is_none_or(|wanted| wanted == name)
+        };
+        self.tasks
+            .lock()
+            .iter_mut()
+            .filter(|posted| posted.task.kind == kind)
+            .filter(|posted| fits(&posted.task.service, service))
+            .filter(|posted| fits(&posted.task.instance, instance))
+            .filter_map(|posted| {
+                let asker = (service.to_owned(), instance.to_owned());
+                posted
+                    .given_to
+                    .insert(asker)
+                    .then(|| posted.command.clone())
+            })
+            .collect()
+    }
+}
+
+fn command(task: &Task, number: usize) -> Command {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis()
+        .to_string();
+    let mut args = BTreeMap::from([
+        ("SerialNumber".to_owned(), format!("serial-{now}-{number}")),
+        ("TaskId".to_owned(), format!("task-{number}")),
+    ]);
+    for (key, value) in task.kind.defaults() {
+        let value = if *value == "now" { &now } else { *value };
+        args.insert((*key).to_owned(), value.to_owned());
+    }
+    args.extend(task.args.clone());
+    Command {
+        command: task.kind.command().to_owned(),
+        args: pairs(args),
+    }
+}
+
+/// A command's arguments.
+pub(super) fn pairs(args: impl IntoIterator<Item = (String, String)>) -> Vec<KeyStringValuePair> {
+    args.into_iter()
+        .map(|(key, value)| KeyStringValuePair { key, value })
+        .collect()
+}

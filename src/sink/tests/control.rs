@@ -1,0 +1,222 @@
+//! The control API, tasks, and the record.
+
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn controlled() -> SinkHandle {
+    start_with(SinkOptions {
+        control: Some(([127, 0, 0, 1], 0).into()),
+        keep_ids: 2,
+        ..SinkOptions::default()
+    })
+}
+
+async fn ask(sink: &SinkHandle, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let stream = tokio::net::TcpStream::connect(sink.control().unwrap())
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "sink")
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .unwrap();
+    let response = soon(sender.send_request(request)).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn state_ids_and_headers_can_be_read() {
+    let sink = controlled();
+    let mut client = Client::of(&sink).await;
+    let messages = vec![segment("a", "s"), segment("b", "s"), segment("c", "s")];
+    let bytes: usize = messages.iter().map(Bytes::len).sum();
+    client.call(SEGMENTS, messages).await.unwrap();
+    soon(sink.wait_until(|state| state.methods[SEGMENTS].open == 0)).await;
+    let (status, state) = ask(&sink, "GET", "/state", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        state,
+        json!({
+            "methods": { SEGMENTS: { "calls": 1, "messages": 3, "bytes": bytes, "open": 0, "cut": 0 } },
+            "services": { "s/s-1": { SEGMENTS: 3 } },
+            "total_messages": 3,
+            "errors": {},
+            "uploads": [],
+            "connections": 1,
+            "accepted_connections": 1,
+            "ids_dropped": 1
+        })
+    );
+    let escaped = SEGMENTS.replace('/', "%2F");
+    let (_, ids) = ask(&sink, "GET", &format!("/ids?method={escaped}"), "").await;
+    let id = |id| json!({ "id": id, "service": "s", "instance": "s-1" });
+    assert_eq!(ids, json!([id("a"), id("b")]));
+    let (_, headers) = ask(&sink, "GET", &format!("/headers?method={SEGMENTS}"), "").await;
+    assert_eq!(headers["content-type"], "application/grpc");
+    assert_eq!(headers[":authority"], sink.listen().to_string());
+    assert_eq!(
+        ask(&sink, "GET", "/headers?method=/x", "").await.1,
+        Value::Null
+    );
+}
+
+#[tokio::test]
+async fn a_test_can_wait_for_messages() {
+    let sink = controlled();
+    let (status, error) = ask(&sink, "GET", "/wait?messages=1&seconds=0", "").await;
+    assert_eq!(status, 504, "{error}");
+    let target = format!("/wait?messages=2&method={SEGMENTS}");
+    let sending = async {
+        let mut client = Client::of(&sink).await;
+        client
+            .call(SEGMENTS, vec![segment("a", "s"), segment("b", "s")])
+            .await
+    };
+    let (waited, sent) = tokio::join!(ask(&sink, "GET", &target, ""), sending);
+    sent.unwrap();
+    assert_eq!(waited.0, 200);
+    assert_eq!(waited.1["total_messages"], 2);
+}
+
+#[tokio::test]
+async fn faults_are_set_and_reset_forgets_counts() {
+    let sink = controlled();
+    let mut client = Client::of(&sink).await;
+    let set = ask(
+        &sink,
+        "POST",
+        "/fault",
+        r#"{"refuse":"UNAVAILABLE","path":"keepAlive"}"#,
+    )
+    .await;
+    assert_eq!(set, (200, json!({ "ok": true })));
+    assert_code(
+        client.call(KEEP_ALIVE, vec![ping("a")]).await,
+        Code::Unavailable,
+    );
+    assert_eq!(
+        ask(&sink, "POST", "/fault", r#"{"refuse":"NO"}"#).await.0,
+        400
+    );
+    assert_eq!(
+        ask(&sink, "POST", "/fault", r#"{"refuze":"OK"}"#).await.0,
+        400
+    );
+    assert_eq!(ask(&sink, "POST", "/fault", "{}").await.0, 200);
+    client.call(KEEP_ALIVE, vec![ping("a")]).await.unwrap();
+    soon(sink.wait_until(|state| state.methods[KEEP_ALIVE].open == 0)).await;
+    assert_eq!(ask(&sink, "POST", "/reset", "").await.0, 200);
+    let (_, state) = ask(&sink, "GET", "/state", "").await;
+    assert_eq!(state["methods"], json!({}));
+    assert_eq!(state["connections"], 1);
+    assert_eq!(ask(&sink, "GET", "/nothing", "").await.0, 404);
+    assert_eq!(ask(&sink, "GET", "/ids", "").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_task_is_handed_to_each_asker_once() {
+    let sink = controlled();
+    let mut client = Client::of(&sink).await;
+    let task = r#"{"kind":"profile","service":"s","args":{"TaskId":"t1","EndpointName":"/x"}}"#;
+    assert_eq!(ask(&sink, "POST", "/task", task).await.0, 200);
+    let path = "/skywalking.v3.ProfileTask/getProfileTaskCommands";
+    let query = |service: &str, instance: &str| {
+        encoded(&sw::ProfileTaskCommandQuery {
+            service: service.to_owned(),
+            service_instance: instance.to_owned(),
+            last_command_time: 0,
+        })
+    };
+    for (service, instance, due) in [
+        ("s", "1", true),
+        ("s", "1", false),
+        ("s", "2", true),
+        ("other", "1", false),
+    ] {
+        let answers = client
+            .call(path, vec![query(service, instance)])
+            .await
+            .unwrap();
+        let commands = sw::Commands::decode(answers[0].clone()).unwrap().commands;
+        assert_eq!(commands.len(), usize::from(due), "{service} {instance}");
+        for command in commands {
+            assert_eq!(command.command, "ProfileTaskQuery");
+            let arg = |key: &str| {
+                let arg = command.args.iter().find(|arg| arg.key == key);
+                arg.map(|arg| arg.value.as_str())
+            };
+            assert_eq!(arg("TaskId"), Some("t1"));
+            assert_eq!(arg("EndpointName"), Some("/x"));
+            assert!(arg("SerialNumber").is_some() && arg("CreateTime") != Some("now"));
+        }
+    }
+    assert_eq!(ask(&sink, "POST", "/task", r#"{"kind":"x"}"#).await.0, 400);
+}
+
+#[tokio::test]
+async fn every_poll_gets_its_kind_of_task() {
+    let sink = controlled();
+    let mut client = Client::of(&sink).await;
+    for (kind, path, command) in [
+        (
+            "async",
+            "/skywalking.v10.AsyncProfilerTask/getAsyncProfilerTaskCommands",
+            "AsyncProfilerTaskQuery",
+        ),
+        (
+            "pprof",
+            "/skywalking.v10.PprofTask/getPprofTaskCommands",
+            "PprofTaskQuery",
+        ),
+        (
+            "ebpf",
+            "/skywalking.v3.EBPFProfilingService/queryTasks",
+            "EBPFProfilingTaskQuery",
+        ),
+        (
+            "continuous",
+            "/skywalking.v3.ContinuousProfilingService/queryPolicies",
+            "ContinuousProfilingPolicyQuery",
+        ),
+    ] {
+        assert_eq!(
+            client.call(path, vec![Bytes::new()]).await.unwrap(),
+            [Bytes::new()]
+        );
+        sink.hand_out(json!({ "kind": kind }).to_string().parse().unwrap());
+        let answers = client.call(path, vec![Bytes::new()]).await.unwrap();
+        let commands = sw::Commands::decode(answers[0].clone()).unwrap().commands;
+        assert_eq!(commands[0].command, command);
+    }
+}
+
+#[tokio::test]
+async fn the_record_has_a_line_for_each_message_before_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("record");
+    let sink = start_with(SinkOptions {
+        record: Some(file.clone()),
+        ..SinkOptions::default()
+    });
+    let mut client = Client::of(&sink).await;
+    let messages = vec![segment("a", "s"), undecodable()];
+    assert_code(client.call(SEGMENTS, messages).await, Code::Unknown);
+    client
+        .call(KEEP_ALIVE, vec![ping("odd\tname\n")])
+        .await
+        .unwrap();
+    let hash = super::super::decode::hash(&ping("odd\tname\n"));
+    let record = std::fs::read_to_string(&file).unwrap();
+    let expected = format!("{SEGMENTS}\ts\ts-1\ta\n{KEEP_ALIVE}\todd name \ti\t{hash}\n");
+    assert_eq!(record, expected);
+}
