@@ -16,6 +16,7 @@ mod keys;
 mod kind;
 mod placeholder;
 mod problem;
+mod reference;
 mod render;
 mod resolve;
 pub mod settings;
@@ -30,6 +31,7 @@ use check::Findings;
 pub use host::Host;
 pub use placeholder::Environment;
 pub use problem::Problem;
+pub use reference::reference;
 use settings::Settings;
 use tree::Node;
 
