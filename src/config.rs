@@ -1,7 +1,7 @@
 //! Configuration: the file, the environment, and what follows from them.
 //!
 //! [`Config::load`] reads the file, expands placeholders, checks every key against the one table of
-//! [`keys`], and makes typed [`settings`]. All errors are found at once and each names its path, its
+//! `keys`, and makes typed [`settings`]. All errors are found at once and each names its path, its
 //! value and what is allowed. The daemon sees [`settings`] only; `check` shows the rest.
 //!
 //! Everything after reading the file is pure: environment and machine are arguments.

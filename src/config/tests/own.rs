@@ -33,6 +33,12 @@ fn the_embedded_file_makes_satellites_pipes_and_the_built_in_ones() {
     for pipe in &settings.pipes {
         assert_eq!(pipe.name, pipe.protocol.pipe);
     }
+    for pipe in &settings.pipes[18..] {
+        let listed = EMBEDDED.lines().any(|line| {
+            line.starts_with(&format!("# {} ", pipe.name)) && line.ends_with(pipe.protocol.receiver)
+        });
+        assert!(listed, "{} is missing at the end of the file", pipe.name);
+    }
     let cds = &settings.pipes[5];
     assert_eq!((cds.name.as_str(), cds.queue), ("cdspipe", None));
     assert_eq!(cds.sender.flush_time, Duration::from_secs(1));
