@@ -1,7 +1,7 @@
 //! Configuration: the file, the environment, and what follows from them.
 //!
 //! [`Config::load`] reads the file, expands placeholders, checks every key against the one table of
-//! [`keys`], and makes typed [`settings`]. All errors are found at once and each names its path, its
+//! `keys`, and makes typed [`settings`]. All errors are found at once and each names its path, its
 //! value and what is allowed. The daemon sees [`settings`] only; `check` shows the rest.
 //!
 //! Everything after reading the file is pure: environment and machine are arguments.
@@ -16,6 +16,7 @@ mod keys;
 mod kind;
 mod placeholder;
 mod problem;
+mod reference;
 mod render;
 mod resolve;
 pub mod settings;
@@ -30,6 +31,7 @@ use check::Findings;
 pub use host::Host;
 pub use placeholder::Environment;
 pub use problem::Problem;
+pub use reference::reference;
 use settings::Settings;
 use tree::Node;
 

@@ -10,18 +10,19 @@
 
 use std::collections::BTreeMap;
 
+use perigee_protocols::by_receiver;
 use serde_json::Value as Json;
 
 use super::Config;
-use super::keys;
+use super::keys::{self, Usage};
 use super::settings::Pipe;
 use super::tree::{Node, Raw, Scalar, Value};
 use super::units;
 
-mod ours;
+mod absent;
 mod yaml;
 
-use ours::{add_ours, items_mut, pipe_node, push_item, set_default, text_at};
+use absent::{add_absent, items_mut, pipe_node, push_item, set_default, text_at};
 
 /// Satellite's fields of a sender that are zero where the file has no such key.
 const ALWAYS_THERE: [&str; 3] = ["flush_time", "max_buffer_size", "min_flush_events"];
@@ -32,32 +33,39 @@ impl Config {
         flatten(&self.effective())
     }
 
-    /// The effective configuration; loading it again gives the same settings.
+    /// The effective configuration, defaults included; loading it gives the same settings.
     pub fn to_yaml(&self) -> String {
-        let mut tree = self.effective();
-        let written = tree.get("pipes").map_or(0, |pipes| pipes.items().len());
+        let mut tree = self.with_limits();
         for pipe in self.built_in_pipes() {
             push_item(&mut tree, "pipes", pipe_node(pipe));
         }
-        add_ours(&mut tree, written);
+        for node in items_mut(&mut tree, "pipes") {
+            let receiver = text_at(node, "gatherer.receiver.plugin_name");
+            let name = by_receiver(receiver).map_or("", |protocol| protocol.pipe);
+            set_default(node.entry("common_config"), "pipe_name", name);
+        }
+        add_absent(&mut tree, |key| key.usage != Usage::Ignored);
         let mut text = format!("# effective configuration, from {}\n", self.source);
         yaml::write_node(&mut text, "", &tree, 0);
         text
     }
 
-    /// The file's tree with our own keys added.
+    /// The file's tree with what Satellite adds to it, and our own keys.
     fn effective(&self) -> Node {
-        let mut tree = self.tree.clone();
-        if tree.is_null() {
-            tree = Node::map();
-        }
+        let mut tree = self.with_limits();
         for pipe in items_mut(&mut tree, "pipes") {
             let sender = pipe.entry("sender");
             for name in ALWAYS_THERE {
                 set_default(sender, name, "0");
             }
         }
-        add_ours(&mut tree, 0);
+        add_absent(&mut tree, |key| key.usage == Usage::Ours);
+        tree
+    }
+
+    /// The file's tree with the limits that follow from the machine.
+    fn with_limits(&self) -> Node {
+        let mut tree = self.tree.clone();
         let limits = tree.entry("limits");
         let memory = units::show_bytes(self.settings.limits.memory_bytes);
         set_default(limits, "memory_bytes", &memory);

@@ -1,6 +1,6 @@
 //! Typed settings: what the rest of the daemon sees of the configuration.
 //!
-//! Made once by [`resolve`](super::resolve) from the file and the environment. A value that exists
+//! Made once by `resolve` from the file and the environment. A value that exists
 //! here is valid; nothing outside this module checks settings again.
 
 use std::net::SocketAddr;

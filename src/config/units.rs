@@ -57,25 +57,6 @@ fn digits(text: &str) -> Option<u128> {
     }
 }
 
-/// The inverse of [`duration`], for showing defaults: the largest unit that leaves no rest.
-pub(super) fn show_duration(duration: Duration) -> String {
-    let nanoseconds = duration.as_nanos();
-    let units = [
-        (3_600_000_000_000, "h"),
-        (60_000_000_000, "m"),
-        (1_000_000_000, "s"),
-        (1_000_000, "ms"),
-        (1_000, "us"),
-    ];
-    units
-        .into_iter()
-        .find(|(scale, _)| nanoseconds > 0 && nanoseconds % scale == 0)
-        .map_or_else(
-            || format!("{nanoseconds}ns"),
-            |(scale, unit)| format!("{}{unit}", nanoseconds / scale),
-        )
-}
-
 /// Bytes: `1048576`, `512MiB`, `512Mi`, `1GB`.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let unit_at = text
@@ -97,7 +78,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(scale)
 }
 
-/// The inverse of [`bytes`]: the largest binary unit that leaves no rest.
+/// The inverse of [`bytes()`]: the largest binary unit that leaves no rest.
 pub(super) fn show_bytes(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     units

@@ -26,9 +26,16 @@ pub(super) fn write_node(yaml: &mut String, path: &str, node: &Node, indent: usi
         }
         Value::List(items) => {
             for (index, node) in items.iter().enumerate() {
-                pad(yaml, indent);
-                yaml.push('-');
-                write_value(yaml, &format!("{path}[{index}]"), node, indent);
+                let path = format!("{path}[{index}]");
+                let start = yaml.len() + indent;
+                if matches!(node.value, Value::Map(_)) && !is_empty(node) {
+                    write_node(yaml, &path, node, indent + 2);
+                    yaml.replace_range(start..=start, "-");
+                } else {
+                    pad(yaml, indent);
+                    yaml.push('-');
+                    write_value(yaml, &path, node, indent);
+                }
             }
         }
         Value::Scalar(_) => {}
@@ -42,14 +49,20 @@ fn write_value(yaml: &mut String, path: &str, node: &Node, indent: usize) {
             write_scalar(yaml, path, scalar);
             yaml.push('\n');
         }
-        Value::Map(entries) if entries.iter().all(|(_, node)| node.is_null()) => {
-            yaml.push_str(" {}\n");
-        }
+        Value::Map(_) if is_empty(node) => yaml.push_str(" {}\n"),
         Value::List(items) if items.is_empty() => yaml.push_str(" []\n"),
         Value::Map(_) | Value::List(_) => {
             yaml.push('\n');
             write_node(yaml, path, node, indent + 2);
         }
+    }
+}
+
+/// Whether a map has nothing to write.
+fn is_empty(node: &Node) -> bool {
+    match &node.value {
+        Value::Map(entries) => entries.iter().all(|(_, node)| node.is_null()),
+        Value::List(_) | Value::Scalar(_) => false,
     }
 }
 

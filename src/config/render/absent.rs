@@ -1,29 +1,28 @@
-//! Adds to a tree what the file leaves out: our own keys, and built-in pipes.
+//! Adds to a tree what the file leaves out: keys with their defaults, and built-in pipes.
 
-use crate::config::keys::{self, Key, Usage};
+use crate::config::keys::{self, Key};
 use crate::config::settings::Pipe;
 use crate::config::tree::{Node, Value};
 
-/// Adds our own keys with their defaults, in the pipes from this one on.
-pub(super) fn add_ours(tree: &mut Node, first_pipe: usize) {
-    for key in keys::all().filter(|key| key.usage == Usage::Ours && key.default != "auto") {
-        let Some((list, names)) = key.path.split_once("[].") else {
-            add(tree, key.path, key);
-            continue;
-        };
-        // The items of server_addr are complete as they stand.
-        if names.contains("[]") {
-            continue;
-        }
-        let skipped = if list == "pipes" { first_pipe } else { 0 };
-        for item in items_mut(tree, list).skip(skipped) {
-            add(item, names, key);
+/// Adds absent keys that are wanted and have a default.
+pub(super) fn add_absent(tree: &mut Node, wanted: impl Fn(&Key) -> bool) {
+    let has_default = |key: &&Key| !matches!(key.default, "" | "auto");
+    for key in keys::all().filter(|key| wanted(key)).filter(has_default) {
+        match key.path.split_once("[].") {
+            None => add(tree, key.path, key),
+            // A list within a list: its items are complete as they stand.
+            Some((_, names)) if names.contains("[]") => {}
+            Some((list, names)) => {
+                for item in items_mut(tree, list) {
+                    add(item, names, key);
+                }
+            }
         }
     }
 }
 
 fn add(node: &mut Node, names: &str, key: &Key) {
-    if key.name() == "when_full" && text_at(node, "gatherer.queue.plugin_name") == "none-queue" {
+    if !is_meant(node, names) {
         return;
     }
     let (parents, name) = names.rsplit_once('.').unwrap_or(("", names));
@@ -31,9 +30,20 @@ fn add(node: &mut Node, names: &str, key: &Key) {
     for parent in parents.split('.').filter(|parent| !parent.is_empty()) {
         node = node.entry(parent);
     }
-    let absent = node.get(name).is_none_or(Node::is_null);
-    if absent {
-        set_default(node, name, key.default);
+    set_default(node, name, key.default);
+}
+
+/// Whether the key belongs to the plug-in that the item has.
+fn is_meant(item: &Node, names: &str) -> bool {
+    if let Some(name) = names.strip_prefix("gatherer.queue.") {
+        return name == "plugin_name"
+            || text_at(item, "gatherer.queue.plugin_name") != "none-queue";
+    }
+    match names.strip_prefix("sender.fallbacker.") {
+        Some("max_attempts" | "exponential_backoff" | "max_backoff") => {
+            text_at(item, "sender.fallbacker.plugin_name") == "timer-fallbacker"
+        }
+        _ => true,
     }
 }
 
@@ -108,9 +118,5 @@ pub(super) fn pipe_node(pipe: &Pipe) -> Node {
     } else {
         set("gatherer.queue.plugin_name", "none-queue".to_owned());
     }
-    let flush_time = pipe.sender.flush_time.as_millis().to_string();
-    set("sender.flush_time", flush_time);
-    let max_buffer_size = pipe.sender.max_buffer_size.to_string();
-    set("sender.max_buffer_size", max_buffer_size);
     node
 }
