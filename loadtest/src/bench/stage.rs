@@ -86,7 +86,7 @@ impl Stage {
         let report = finish(self.generator(target, load)?, load)?;
         let arrived = self.settle(before + report.sent)? - before;
         let seconds = started.elapsed().as_secs_f64();
-        let cpu = usage::cpu_nanoseconds(pid)? - cpu;
+        let cpu = usage::cpu_nanoseconds(pid)?.saturating_sub(cpu);
         Ok(Measured {
             cpu_per_million: cpu as f64 / 1e9 / (report.sent as f64 / 1e6),
             per_second: report.sent as f64 / seconds,

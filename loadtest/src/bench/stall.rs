@@ -59,7 +59,7 @@ pub(super) fn run(binary: &Path, out: &mut dyn Write) -> Result<bool> {
         stalled_peak = stalled_peak.max(usage::resident_bytes(gateway.id())?);
         thread::sleep(Duration::from_millis(50));
     }
-    let cpu = usage::cpu_nanoseconds(gateway.id())? - cpu;
+    let cpu = usage::cpu_nanoseconds(gateway.id())?.saturating_sub(cpu);
     stage.signal(Signal::CONT)?;
     let report = stage::finish(generator, &load)?;
     let arrived = stage.settle(report.sent)?;

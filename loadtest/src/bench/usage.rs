@@ -4,7 +4,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Nanoseconds that the threads of `pid` have run, user and system.
+/// Nanoseconds that the living threads of `pid` have run, user and system.
+///
+/// A thread that ends takes its time with it; workers live as long as their process.
 ///
 /// # Errors
 /// The process is gone.
@@ -12,7 +14,9 @@ pub(super) fn cpu_nanoseconds(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path().join("schedstat");
-        let text = fs::read_to_string(&path)?;
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue; // It has ended since the directory was listed.
+        };
         let run = text
             .split(' ')
             .next()
