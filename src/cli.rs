@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::sink::SinkArgs;
+
 /// Exit code for a configuration that cannot be used (EX_USAGE).
 pub const BAD_CONFIGURATION: u8 = 64;
 
@@ -25,6 +27,8 @@ pub enum Command {
     Start(StartArgs),
     /// Check a configuration and print what it means
     Check(CheckArgs),
+    /// Stand in for an OAP node
+    Sink(SinkArgs),
 }
 
 /// Which file.
@@ -83,6 +87,10 @@ pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Start(args) => crate::start::run(args),
         Command::Check(args) => check::run(args),
+        Command::Sink(args) => match crate::sink::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => check::give_up(&error),
+        },
     }
 }
 

@@ -1,6 +1,5 @@
 //! `perigee start`: one gateway from a configuration until a signal.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,23 +19,20 @@ pub fn run(args: &StartArgs) -> ExitCode {
     };
     let guard = match log::install(&log_options(&config.settings.logger)) {
         Ok(guard) => guard,
-        Err(error) => return give_up(&error),
+        Err(error) => return check::give_up(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return give_up(&error),
+        Err(error) => return check::give_up(&error),
     };
     let code = runtime.block_on(serve(config, args));
     // A thread that is stuck in a lookup must not hold up the exit.
     runtime.shutdown_background();
     drop(guard);
     code
-}
-
-/// Before there is a log.
-fn give_up(error: &dyn std::error::Error) -> ExitCode {
-    let _unheard = writeln!(std::io::stderr(), "error: {error}");
-    ExitCode::FAILURE
 }
 
 fn log_options(logger: &Logger) -> LogOptions {

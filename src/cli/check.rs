@@ -24,20 +24,33 @@ pub(crate) fn complain(errors: &ConfigErrors) -> ExitCode {
     ExitCode::from(BAD_CONFIGURATION)
 }
 
+/// Where there is no log.
+pub(crate) fn give_up(error: &dyn std::error::Error) -> ExitCode {
+    let _unheard = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
     let config = match load(&args.config) {
         Ok(config) => config,
         Err(errors) => return complain(&errors),
     };
     if args.strict && !config.warnings.is_empty() {
-        let errors =
-            ConfigErrors { source: config.source, errors: config.warnings, warnings: Vec::new() };
+        let errors = ConfigErrors {
+            source: config.source,
+            errors: config.warnings,
+            warnings: Vec::new(),
+        };
         return complain(&errors);
     }
     for problem in &config.warnings {
         let _unheard = writeln!(std::io::stderr(), "warning: {problem}");
     }
-    let text = if args.json { json(&config) } else { config.to_yaml() };
+    let text = if args.json {
+        json(&config)
+    } else {
+        config.to_yaml()
+    };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -1,7 +1,7 @@
 //! TCP sockets as we want them, plain or under TLS.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,6 +29,16 @@ pub enum Socket {
 /// # Errors
 /// The address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    match bind(address) {
+        // All interfaces of a host that has IPv6 switched off.
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        bound => bound,
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
