@@ -47,7 +47,10 @@ fn every_file_that_a_page_links_to_exists() {
         let text = std::fs::read_to_string(&path).unwrap();
         for target in local_links(&text) {
             let file: PathBuf = path.parent().unwrap().join(target);
-            assert!(file.exists(), "{page} links to {target}, which is not there");
+            assert!(
+                file.exists(),
+                "{page} links to {target}, which is not there"
+            );
             links += 1;
         }
     }
