@@ -1,7 +1,5 @@
 //! What the README shows of the code is what the code says, and what it points at is there.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 use std::path::{Path, PathBuf};
 
 const BEGIN: &str = "<!-- protocols: made by tests/readme.rs -->\n";
