@@ -1,7 +1,7 @@
 //! Brings one batch to an OAP node, whatever that takes.
 //!
 //! A batch is kept until a node has said OK to all of it. What else a node can say is decided by
-//! [`judge`] (`decisions.md` 31): try elsewhere, slow down, isolate the message that is refused by
+//! `judge` (`decisions.md` 31): try elsewhere, slow down, isolate the message that is refused by
 //! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
 //! books.
 

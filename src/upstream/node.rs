@@ -157,22 +157,17 @@ impl Node {
     }
 
     /// Connects and reconnects until the node leaves discovery.
-    pub(super) fn keep_connected(
-        self: Rc<Self>,
-        upstream: Rc<Upstream>,
-    ) -> impl Future<Output = ()> {
-        async move {
-            let mut backoff = ConnectBackoff::new(MAX_CONNECT_PAUSE);
-            let mut rng = fastrand::Rng::new();
-            while !self.left.get() {
-                if self.connect_once(&upstream, &mut backoff).await {
-                    continue;
-                }
-                let pause = backoff.pause(&mut rng);
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.disconnect.notified() => {}
-                }
+    pub(super) async fn keep_connected(self: Rc<Self>, upstream: Rc<Upstream>) {
+        let mut backoff = ConnectBackoff::new(MAX_CONNECT_PAUSE);
+        let mut rng = fastrand::Rng::new();
+        while !self.left.get() {
+            if self.connect_once(&upstream, &mut backoff).await {
+                continue;
+            }
+            let pause = backoff.pause(&mut rng);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.disconnect.notified() => {}
             }
         }
     }

@@ -82,6 +82,9 @@ impl PartCharge {
     /// The message is whole and looks for room: `poll` sees the budget without this charge, which
     /// would otherwise stand in its own way. Once it is ready the charge is gone.
     pub fn poll_hand_over<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        if self.bytes == 0 {
+            return poll();
+        }
         self.budget.gate.lend(self.bytes);
         let polled = poll();
         self.budget.gate.take(self.bytes);
