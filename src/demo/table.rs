@@ -126,8 +126,17 @@ fn name(line: &Line) -> String {
 pub(super) fn reconciliation(outcome: &Outcome) -> String {
     let mut text = format!(
         "\nmessages that the gateway took over; sent by agents, booked by the gateway, accepted \
-         by nodes\n{:<28} {:>7} {:>7} {:>8} {:>7} {:>7} {:>7} {:>6} {:>6}  {}\n",
-        "", "sent", "acked", "booked", "node 1", "node 2", "node 3", "merged", "resent", "dropped"
+         by nodes\n{:<28} {:>7} {:>7} {:>9} {:>7} {:>7} {:>7} {:>6} {:>6}  {}\n",
+        "",
+        "sent",
+        "acked",
+        "delivered",
+        "node 1",
+        "node 2",
+        "node 3",
+        "merged",
+        "resent",
+        "dropped"
     );
     for line in &outcome.lines {
         if let Some(queued) = &line.queued {
@@ -171,7 +180,7 @@ fn queued_line(name: &str, queued: &Queued) -> String {
         nodes: [one, two, three],
     } = queued;
     format!(
-        "{name:<28} {sent:>7} {acknowledged:>7} {:>8} {one:>7} {two:>7} {three:>7} {:>6} {:>6}  \
+        "{name:<28} {sent:>7} {acknowledged:>7} {:>9} {one:>7} {two:>7} {three:>7} {:>6} {:>6}  \
          {}\n",
         books.delivered,
         books.merged,
