@@ -103,7 +103,7 @@ impl Node {
         self.in_flight.get() > 0 && now.saturating_duration_since(self.heard.get()) > LAG
     }
 
-    /// Counts messages on their way until the guard is dropped.
+    /// Counts a call, and the messages that the node owes an answer to, until the guard is dropped.
     pub fn sending(self: &Rc<Self>, count: u32) -> Sending {
         if self.in_flight.get() == 0 {
             self.heard.set(Instant::now());
