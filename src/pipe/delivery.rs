@@ -266,7 +266,7 @@ impl Delivery {
             }
             Verdict::Elsewhere(failure) => {
                 node.books().failed_batches.add(1);
-                node.failed(failure, &self.upstream);
+                node.failed(failure, &picked.channel, &self.upstream);
             }
             Verdict::Isolate | Verdict::Drop(_) | Verdict::Hold => {
                 node.books().failed_batches.add(1);

@@ -103,6 +103,14 @@ impl SinkProcess {
         self.fault(&json!({ "refuse": code }))
     }
 
+    /// Takes calls, reads nothing and answers nothing, as an OAP whose threads all wait.
+    ///
+    /// # Errors
+    /// It does not answer this.
+    pub fn hold_answers(&self) -> Result<()> {
+        self.fault(&json!({ "stall": true }))
+    }
+
     /// Ends all misbehaviour.
     ///
     /// # Errors

@@ -111,6 +111,46 @@ fn a_hanging_node_holds_nobody_up_and_is_used_again() {
     scenario.gateway.stop(SOON).unwrap();
 }
 
+/// Scenario: one of three nodes takes connections and calls under load, and answers none.
+/// Guarantees: it is tried with growing pauses, and a connection is given up for its own calls'
+/// sake only; the others go on; nothing is lost; the node is used again when it answers.
+#[test]
+fn a_node_that_only_connects_is_tried_ever_more_rarely() {
+    let scenario = Scenario::start(3, |settings| {
+        config(settings);
+        settings.stream_timeout = Some("300ms".to_owned());
+        settings.log_level = "debug".to_owned();
+    })
+    .unwrap();
+    let traffic = TRAFFIC.start(scenario.gateway.address());
+    for sink in &scenario.sinks {
+        await_count(sink, 150);
+    }
+
+    scenario.sinks[0].hold_answers().unwrap();
+    let node = scenario.sinks[0].address;
+    let gateway = &scenario.gateway;
+    gateway
+        .await_log("failures=4] - node held back", SOON)
+        .unwrap();
+    let metric = |name| gateway.node_metric(name, node).unwrap();
+    let connects = metric("perigee_node_connects_total");
+    let ejected = metric("perigee_node_ejections_total");
+    assert!(
+        connects - f64::from(WORKERS) <= ejected,
+        "{connects} connections for {ejected} ejections"
+    );
+    assert_untroubled(&scenario, &[1, 2]);
+
+    let while_silent = scenario.sinks[0].count(METHOD).unwrap();
+    scenario.sinks[0].behave().unwrap();
+    await_count(&scenario.sinks[0], while_silent + 300);
+    let sent = traffic.end().unwrap();
+    assert_eq!(sent.failures, [""; 0]);
+    let resent = await_delivered(&scenario, SOON);
+    assert_arrived(&scenario, &sent.acknowledged, resent);
+}
+
 /// Scenario: all three nodes are gone for 30 s under a load that exceeds the byte budget.
 /// Guarantees: clients are held up and no call fails; memory stays within the budget; everything
 /// arrives once the nodes are back.
