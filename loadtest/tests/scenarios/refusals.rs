@@ -30,6 +30,8 @@ fn one_node_refuses(code: &str) {
         ejections[0] > 0.0 && ejections[1..] == [0.0, 0.0],
         "{ejections:?}"
     );
+    assert!(metric(0, "perigee_node_failed_batches_total") >= ejections[0]);
+    assert_eq!(metric(0, "perigee_node_delivered_batches_total"), 0.0);
     let connects = metric(0, "perigee_node_connects_total");
 
     scenario.sinks[0].behave().unwrap();
