@@ -253,7 +253,6 @@ impl Delivery {
             .histograms
             .call_seconds
             .record(started.elapsed().as_secs_f64());
-        to.node.books().batches.add(1);
         outcome
     }
 
@@ -262,11 +261,12 @@ impl Delivery {
         match verdict {
             Verdict::Delivered => {
                 node.books().delivered.add(count.into());
+                node.books().batches.add(1);
                 node.succeeded();
             }
             Verdict::Elsewhere(failure) => {
                 node.books().failed_batches.add(1);
-                node.failed(failure, &self.upstream);
+                node.failed(failure, &picked.channel, &self.upstream);
             }
             Verdict::Isolate | Verdict::Drop(_) | Verdict::Hold => {
                 node.books().failed_batches.add(1);

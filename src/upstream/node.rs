@@ -8,7 +8,8 @@
 //!
 //! A node is held back when it answers that it is overloaded or unavailable, or fails several
 //! times in a row. One that makes no progress also loses its connection: it has to speak again
-//! before it is used.
+//! before it is used. That it connects does not mean that it answers, so after a stall only an
+//! answer shortens its next pause.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -53,6 +54,8 @@ pub struct Node {
     channel: RefCell<Option<Channel>>,
     held_until: Cell<Option<Instant>>,
     failures: Cell<u32>,
+    /// The latest connection was given up, and the node has answered nothing since.
+    stalled: Cell<bool>,
     in_flight: Cell<u64>,
     /// When it last answered, or was first asked after a rest.
     heard: Cell<Instant>,
@@ -69,6 +72,7 @@ impl Node {
             channel: RefCell::new(None),
             held_until: Cell::new(None),
             failures: Cell::new(0),
+            stalled: Cell::new(false),
             in_flight: Cell::new(0),
             heard: Cell::new(Instant::now()),
             disconnect: Notify::new(),
@@ -103,7 +107,7 @@ impl Node {
         self.in_flight.get() > 0 && now.saturating_duration_since(self.heard.get()) > LAG
     }
 
-    /// Counts messages on their way until the guard is dropped.
+    /// Counts a call, and the messages that the node owes an answer to, until the guard is dropped.
     pub fn sending(self: &Rc<Self>, count: u32) -> Sending {
         if self.in_flight.get() == 0 {
             self.heard.set(Instant::now());
@@ -119,22 +123,30 @@ impl Node {
     /// The node has taken something.
     pub fn succeeded(&self) {
         self.failures.set(0);
+        self.stalled.set(false);
     }
 
-    /// The node has failed a batch.
-    pub fn failed(self: &Rc<Self>, failure: Failure, upstream: &Rc<Upstream>) {
+    /// The node has failed a batch that was sent over this connection.
+    pub fn failed(self: &Rc<Self>, failure: Failure, over: &Channel, upstream: &Rc<Upstream>) {
+        let is_present = self.channel().is_some_and(|present| present.is_same(over));
+        if !is_present {
+            // Whatever ended that connection has had its consequences.
+            return;
+        }
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
         let hold = match failure {
-            Failure::Overloaded | Failure::Unavailable => true,
-            Failure::Stalled => {
-                self.disconnect.notify_one();
-                true
-            }
+            Failure::Overloaded | Failure::Unavailable | Failure::Stalled => true,
             Failure::Other => failures >= FAILURES,
         };
         if hold && self.is_ready(Instant::now()) {
             self.hold(failures, upstream);
+        }
+        if failure == Failure::Stalled {
+            self.stalled.set(true);
+            // At once: the other calls on it are about to stall as well, and say so but once.
+            self.channel.replace(None);
+            self.disconnect.notify_one();
         }
     }
 
@@ -193,8 +205,10 @@ impl Node {
         let since = Instant::now();
         info!(node = %self.endpoint, "connected");
         self.channel.replace(Some(channel));
-        self.held_until.set(None);
-        self.failures.set(0);
+        if !self.stalled.get() {
+            self.held_until.set(None);
+            self.failures.set(0);
+        }
         self.books.ready_connections.inc();
         upstream.announce();
         let reason = tokio::select! {
