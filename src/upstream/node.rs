@@ -62,6 +62,8 @@ pub struct Node {
     /// Ends the present connection.
     disconnect: Notify,
     left: Cell<bool>,
+    /// The first attempt to connect has succeeded or failed.
+    tried: Cell<bool>,
 }
 
 impl Node {
@@ -77,7 +79,12 @@ impl Node {
             heard: Cell::new(Instant::now()),
             disconnect: Notify::new(),
             left: Cell::new(false),
+            tried: Cell::new(false),
         }
+    }
+
+    pub(super) fn is_tried(&self) -> bool {
+        self.tried.get()
     }
 
     /// Where it is.
@@ -194,10 +201,13 @@ impl Node {
             timeout: options.timeout,
         };
         self.books.connects.add(1);
-        let (channel, closed) = match Channel::connect(&target).await {
+        let connected = Channel::connect(&target).await;
+        self.tried.set(true);
+        let (channel, closed) = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 self.books.failed_connects.add(1);
+                upstream.announce();
                 warn!(node = %self.endpoint, %error, "cannot connect");
                 return false;
             }

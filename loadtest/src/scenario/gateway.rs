@@ -139,6 +139,14 @@ impl GatewayConfig {
         })
     }
 
+    /// The pipes' settings of Satellite's stock file, for published numbers.
+    pub fn stock(&mut self) {
+        self.event_buffer_size = 5000;
+        self.partition = 4;
+        self.max_buffer_size = 200;
+        self.flush_time = 1000;
+    }
+
     /// The file.
     #[must_use]
     pub fn to_yaml(&self) -> String {

@@ -29,7 +29,7 @@ const SMALL_WRITE: usize = 1024;
 const LARGEST_FRAME: usize = 16 * 1024 + 9;
 
 /// Write buffers that a thread keeps for its next round.
-const SPARE_BUFFERS: usize = 8;
+const SPARE_BUFFERS: usize = 2;
 
 thread_local! {
     static READ: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
