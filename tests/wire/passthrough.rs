@@ -158,6 +158,16 @@ async fn both_directions_of_an_unknown_method_are_copied_as_they_are() {
 }
 
 #[tokio::test]
+async fn an_answer_of_headers_alone_keeps_its_fields() {
+    let node = Node::start(Manner::HeadersOnly).await;
+    let gateway = gateway_of(&[node.address]).await;
+    let client = gateway.client().await;
+    let answer = client.unary("/new.v1.Service/unary", b"x").await;
+    assert_eq!(answer.refused(Code::NotFound), "not here");
+    assert_eq!(answer.headers["x-node"], "head");
+}
+
+#[tokio::test]
 async fn unknown_methods_are_unimplemented_where_they_are_not_forwarded() {
     let gateway = Gateway::start_with(1, |settings| {
         settings.server.forward_unknown_methods = false;
