@@ -237,6 +237,7 @@ async fn an_unknown_encoding_is_unimplemented_and_told_what_is_known() {
         assert!(answer.refused(Code::Unimplemented).contains("zstd"));
         assert_eq!(answer.headers["grpc-accept-encoding"], "identity,gzip");
     }
+    assert_eq!(gateway.refusals(Refusal::Metadata), 2);
 }
 
 #[tokio::test]

@@ -215,6 +215,7 @@ fn open_stream(
             let compressed = match queued::is_compressed(&head.headers) {
                 Ok(compressed) => compressed,
                 Err(status) => {
+                    front.service.refused(Refusal::Metadata);
                     answer.respond_unsupported(&status);
                     return;
                 }
