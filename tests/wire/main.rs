@@ -6,6 +6,12 @@
 //!   records what reaches it. `messages`: what agents say.
 
 #[cfg(test)]
+mod bad_frames;
+#[cfg(test)]
+mod bad_messages;
+#[cfg(test)]
+mod bystander;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod gateway;
@@ -19,6 +25,8 @@ mod node;
 mod passthrough;
 #[cfg(test)]
 mod queued;
+#[cfg(test)]
+mod raw;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
