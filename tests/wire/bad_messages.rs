@@ -190,6 +190,19 @@ async fn headers_that_an_oap_would_cut_the_connection_for_do_not_reach_it() {
     assert_eq!(gateway.sink().snapshot().methods[CONFIGURATIONS].calls, 2);
 }
 
+/// An OAP ends the whole connection, which all agents share, for a header list of 16 KiB.
+#[tokio::test]
+async fn a_path_that_an_oap_would_cut_the_connection_for_does_not_reach_it() {
+    let scene = Scene::set().await;
+    let before = scene.gateway.sink().snapshot().accepted_connections;
+    let path = format!("/new.v1.Service/{}", "m".repeat(16 << 10));
+    let answer = scene.client.unary(&path, b"").await;
+    answer.refused(Code::Unimplemented);
+    let after = scene.gateway.sink().snapshot().accepted_connections;
+    assert_eq!(after, before);
+    scene.is_over(Refusal::UnknownMethod).await;
+}
+
 /// A request that is no gRPC call: told so in HTTP, as gRPC has no word for it.
 async fn unsupported(request: Request<()>) {
     let scene = Scene::set().await;
