@@ -16,6 +16,8 @@ mod client;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod methods;
