@@ -26,9 +26,13 @@ mod node;
 #[cfg(test)]
 mod passthrough;
 #[cfg(test)]
+mod pressure;
+#[cfg(test)]
 mod queued;
 #[cfg(test)]
 mod raw;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
