@@ -39,11 +39,11 @@ impl Scene {
                 gateway.connection_errors(why) == 1
             })
             .await;
-        self.is_over().await;
+        self.ends_well().await;
     }
 
-    async fn is_over(self) {
-        self.bystander.is_unharmed(&self.gateway).await;
+    async fn ends_well(self) {
+        self.bystander.stays_unharmed(&self.gateway).await;
         drop(self.raw);
         self.gateway.stop().await;
     }
@@ -137,7 +137,7 @@ async fn a_window_that_overflows_ends_the_connection_or_the_call() {
     scene.raw.send(&update).await;
     assert_eq!(scene.raw.reset_of(1).await, FLOW_CONTROL_ERROR);
     scene.raw.is_alive(3).await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn more_data_than_the_window_allows_ends_the_connection_or_the_call() {
     flood.extend(chunk.repeat(1024));
     let end = scene.raw.flood(&flood, |frame| ends(frame, 1)).await;
     assert_eq!(end.unwrap().code(), FLOW_CONTROL_ERROR);
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn frames_of_unknown_kinds_are_ignored() {
     scene.raw.send(&Frame::call(1, SEGMENTS, &[])).await;
     scene.raw.send(&Frame::new(0x77, 0, 1, b"priority")).await;
     scene.raw.is_alive(3).await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 /// The h2 crate is stricter than the standard, which has the call end only.
@@ -199,7 +199,7 @@ async fn headers_of_16_kib_are_refused_and_cost_the_call_only() {
         .await;
     assert_eq!(scene.gateway.refusals(Refusal::Metadata), 1);
     scene.raw.is_alive(3).await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 /// Above what is read at all: the h2 crate answers by itself.
@@ -210,7 +210,7 @@ async fn headers_of_70_kib_cost_the_call_only() {
     let answer = scene.raw.until(|frame| frame.stream == 1).await;
     assert_eq!(answer.kind, HEADERS);
     scene.raw.is_alive(3).await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn a_flood_of_pings_is_answered() {
     let end = scene.raw.flood(&pings, |frame| *frame == last);
     assert_eq!(end.await, Some(last.clone()));
     scene.raw.is_alive(1).await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn a_flood_of_settings_is_answered() {
     let end = scene.raw.flood(&flood, |frame| *frame == last);
     assert_eq!(end.await, Some(last.clone()));
     scene.raw.is_alive(1).await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 /// Answers that nobody takes must not pile up.
@@ -270,7 +270,7 @@ async fn a_flood_of_pings_by_one_who_does_not_read_is_not_read_either() {
     let writing = scene.raw.writer.write_all(&pings);
     let written = tokio::time::timeout(std::time::Duration::from_secs(2), writing).await;
     assert!(written.is_err(), "64 MiB of pings were read");
-    scene.is_over().await;
+    scene.ends_well().await;
 }
 
 #[tokio::test]
@@ -296,5 +296,5 @@ async fn a_flood_of_calls_that_are_reset_at_once_costs_their_connection_at_most(
             gateway.app.books.front.streams_open.value() == 1
         })
         .await;
-    scene.is_over().await;
+    scene.ends_well().await;
 }

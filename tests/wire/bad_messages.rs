@@ -37,7 +37,7 @@ impl Scene {
     }
 
     /// Counted once and for this reason, and nobody else has noticed.
-    async fn is_over(mut self, why: Refusal) {
+    async fn ends_well(mut self, why: Refusal) {
         let counted = Refusal::ALL.map(|reason| (reason, self.gateway.refusals(reason)));
         let wanted = Refusal::ALL.map(|reason| (reason, u64::from(reason == why)));
         assert_eq!(counted, wanted);
@@ -50,7 +50,7 @@ impl Scene {
             methods.is_some_and(|methods| methods[SEGMENTS] == 2)
         };
         soon(self.gateway.sink().wait_until(neighbour)).await;
-        self.bystander.is_unharmed(&self.gateway).await;
+        self.bystander.stays_unharmed(&self.gateway).await;
         let admin = self.gateway.app.admin_address.unwrap();
         let metrics = http_get(admin, "/metrics").await;
         let label = format!("reason=\"{}\"", why.label());
@@ -76,7 +76,7 @@ async fn refused(
         call.half_close();
     }
     let text = call.answer().await.refused(Code::Internal);
-    scene.is_over(why).await;
+    scene.ends_well(why).await;
     text
 }
 
@@ -100,7 +100,7 @@ async fn good_messages_before_a_bad_one_are_delivered() {
         methods.is_some_and(|methods| methods[SEGMENTS] == 2)
     };
     soon(scene.gateway.sink().wait_until(arrived)).await;
-    scene.is_over(Refusal::BadFrame).await;
+    scene.ends_well(Refusal::BadFrame).await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_length_of_60_mib_is_refused_before_it_comes() {
     call.send(prefix).await.unwrap();
     let text = call.answer().await.refused(Code::Internal);
     assert!(text.contains("exceeds maximum size 52428800"), "{text}");
-    scene.is_over(Refusal::Oversized).await;
+    scene.ends_well(Refusal::Oversized).await;
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn headers_above_8_kib_are_refused() {
     let call = scene.client.open_with(SEGMENTS, &[("x", &long)]).await;
     let text = call.answer().await.refused(Code::Internal);
     assert!(text.contains("at most 8192"), "{text}");
-    scene.is_over(Refusal::Metadata).await;
+    scene.ends_well(Refusal::Metadata).await;
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_path_that_an_oap_would_cut_the_connection_for_does_not_reach_it() {
     answer.refused(Code::Unimplemented);
     let after = scene.gateway.sink().snapshot().accepted_connections;
     assert_eq!(after, before);
-    scene.is_over(Refusal::UnknownMethod).await;
+    scene.ends_well(Refusal::UnknownMethod).await;
 }
 
 /// A request that is no gRPC call: told so in HTTP, as gRPC has no word for it.
@@ -208,7 +208,7 @@ async fn unsupported(request: Request<()>) {
     let scene = Scene::set().await;
     let call = scene.client.request(request).await;
     assert_eq!(call.answer().await.http, 415);
-    scene.is_over(Refusal::ContentType).await;
+    scene.ends_well(Refusal::ContentType).await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ impl Bystander {
     }
 
     /// It got its answer, and all of its reports have arrived once.
-    pub(crate) async fn is_unharmed(self, gateway: &Gateway) {
+    pub(crate) async fn stays_unharmed(self, gateway: &Gateway) {
         self.stop.send(()).unwrap();
         let sent = soon(self.sending).await.unwrap();
         soon(gateway.sink().wait_until(|state| arrived(state) >= sent)).await;

@@ -277,7 +277,7 @@ async fn a_node_lost_before_its_answer_is_internal() {
         .unwrap();
     call.half_close();
     let sink = gateway.sinks.remove(0);
-    let begun = |state: &perigee::sink::state::State| state.methods.get(CONFIGURATIONS).is_some();
+    let begun = |state: &perigee::sink::state::State| state.methods.contains_key(CONFIGURATIONS);
     soon(sink.wait_until(begun)).await;
     sink.shutdown().unwrap();
     call.answer().await.refused(Code::Internal);

@@ -103,7 +103,7 @@ impl Upload {
 #[tokio::test]
 async fn a_jfr_of_20_mib_arrives_whole() {
     let gateway = Gateway::start(1).await;
-    let content: Vec<u8> = (0..20 * MIB).map(|at| (at * 31 >> 7) as u8).collect();
+    let content: Vec<u8> = (0..20 * MIB).map(|at| ((at * 31) >> 7) as u8).collect();
     let upload = Upload {
         path: JFR,
         metadata: jfr_metadata(SUCCESS, content.len()),
