@@ -45,6 +45,8 @@ pub enum Strategy {
 pub enum Condition {
     /// Not connected, or held back: nothing goes there.
     NotReady,
+    /// Has answered none of its batches for a while: gets no more, and nobody waits for it.
+    Lagging,
     /// Would take a batch, but all its slots are in use.
     Busy,
     /// Takes a batch at once.

@@ -1,4 +1,4 @@
-//! Perigee, a telemetry gateway for Apache SkyWalking.
+#![doc = include_str!("README.md")]
 
 pub mod admin;
 pub mod app;

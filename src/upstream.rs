@@ -181,8 +181,8 @@ impl Upstream {
                 return picked;
             }
             let _waiting = Waiting::new(&self.waiting);
-            // The sender of changes lives as long as `self`.
-            let _alive = changes.changed().await;
+            // A node becomes lagging by the passing of time alone, which nobody announces.
+            let _looked_again = tokio::time::timeout(node::LAG, changes.changed()).await;
         }
     }
 
@@ -226,14 +226,11 @@ struct WorkerView<'a> {
 impl View for WorkerView<'_> {
     fn condition(&self, id: NodeId) -> Condition {
         match self.nodes.get(&id) {
-            Some(node) if node.is_ready(self.now) => {
-                if self.slots.is_free(id) {
-                    Condition::Free
-                } else {
-                    Condition::Busy
-                }
-            }
-            _ => Condition::NotReady,
+            Some(node) if !node.is_ready(self.now) => Condition::NotReady,
+            Some(node) if node.is_lagging(self.now) => Condition::Lagging,
+            Some(_) if self.slots.is_free(id) => Condition::Free,
+            Some(_) => Condition::Busy,
+            None => Condition::NotReady,
         }
     }
 

@@ -4,20 +4,18 @@
 //! node that is furthest behind is next, so batches of unequal size still give even shares
 //! (Satellite counts batches, and sent 850, 25 and 25 of 900 messages).
 //!
-//! What a node missed while it was away is not made up for: a node that joins, or becomes ready
-//! again, starts no earlier than the others are. What it missed because its slots were in use is,
-//! up to [`CATCH_UP`].
+//! What a node missed while it was away is not made up for: a node that joins, is ready again, or
+//! has lagged, starts no earlier than the others are. What it missed because its slots were in use
+//! is: the others wait once they are [`AHEAD`] of it.
 
 use std::cmp::Ordering;
 
 use super::{Condition, Node, NodeId};
 
-/// How far, in messages a weight unit, a node may fall behind while it is busy and still catch up.
-///
-/// Without such credit a burst would be uneven whenever slots are scarce; without a bound a node
-/// that was slow for an hour would then get everything. About a second of a worker's traffic, and
-/// far more than one batch.
-pub const CATCH_UP: u64 = 65_536;
+/// How far, in messages a weight unit, a free node may be ahead of a busy one before batches wait
+/// for the busy one instead: without it, whoever answers a little faster would get everything that
+/// the others have no slot for.
+pub const AHEAD: u64 = 1024;
 
 /// The shares of all nodes of one kind of data.
 #[derive(Clone, Debug)]
@@ -31,7 +29,7 @@ pub struct Shares {
 struct Share {
     node: NodeId,
     time: VirtualTime,
-    /// Not ready when last seen, or never seen.
+    /// Not ready or lagging when last seen, or never seen.
     away: bool,
 }
 
@@ -62,7 +60,8 @@ impl Shares {
         }));
     }
 
-    /// The free node that is furthest behind; ties go round. Never `avoid`.
+    /// The free node that is furthest behind; ties go round. Never `avoid`. `None` also when all
+    /// free nodes are far ahead of a busy one.
     pub fn pick(
         &mut self,
         condition: impl Fn(NodeId) -> Condition,
@@ -82,6 +81,15 @@ impl Shares {
             }
         }
         let best = best?;
+        let furthest_behind = self
+            .shares
+            .iter()
+            .filter(|share| matches!(condition(share.node), Condition::Free | Condition::Busy))
+            .map(|share| share.time)
+            .min()?;
+        if furthest_behind < self.shares[best].time.less(AHEAD) {
+            return None;
+        }
         self.turn = best + 1;
         Some(self.shares[best].node)
     }
@@ -95,21 +103,21 @@ impl Shares {
 
     /// Notes who is away, and lets those who are back start where the others are.
     fn see(&mut self, condition: impl Fn(NodeId) -> Condition) {
-        let ready = |share: &Share| condition(share.node) != Condition::NotReady;
-        let present = self.shares.iter().filter(|share| !share.away);
-        let present = present.filter(|share| ready(share)).map(|share| share.time);
-        let (smallest, largest) = (present.clone().min(), present.max());
+        let present =
+            |share: &Share| matches!(condition(share.node), Condition::Free | Condition::Busy);
+        let stayed = self
+            .shares
+            .iter()
+            .filter(|share| !share.away && present(share));
+        let smallest = stayed.map(|share| share.time).min();
         for share in &mut self.shares {
-            let is_away = !ready(share);
+            let is_away = !present(share);
             let was_away = std::mem::replace(&mut share.away, is_away);
-            if share.away {
-                continue;
-            }
-            if was_away && let Some(smallest) = smallest {
+            if was_away
+                && !share.away
+                && let Some(smallest) = smallest
+            {
                 share.time.advance_to(smallest);
-            }
-            if let Some(largest) = largest {
-                share.time.advance_to(largest.less(CATCH_UP));
             }
         }
     }

@@ -30,6 +30,9 @@ const FAILURES: u32 = 3;
 const FIRST_HOLD: Duration = Duration::from_millis(200);
 const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
+/// A node that owes answers and has given none for this long gets no more batches meanwhile.
+pub(super) const LAG: Duration = Duration::from_millis(250);
+
 /// How a node failed a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -51,6 +54,8 @@ pub struct Node {
     held_until: Cell<Option<Instant>>,
     failures: Cell<u32>,
     in_flight: Cell<u64>,
+    /// When it last answered, or was first asked after a rest.
+    heard: Cell<Instant>,
     /// Ends the present connection.
     disconnect: Notify,
     left: Cell<bool>,
@@ -65,6 +70,7 @@ impl Node {
             held_until: Cell::new(None),
             failures: Cell::new(0),
             in_flight: Cell::new(0),
+            heard: Cell::new(Instant::now()),
             disconnect: Notify::new(),
             left: Cell::new(false),
         }
@@ -93,8 +99,15 @@ impl Node {
         self.channel.borrow().is_some() && self.held_until.get().is_none_or(|until| until <= now)
     }
 
+    pub(super) fn is_lagging(&self, now: Instant) -> bool {
+        self.in_flight.get() > 0 && now.saturating_duration_since(self.heard.get()) > LAG
+    }
+
     /// Counts messages on their way until the guard is dropped.
     pub fn sending(self: &Rc<Self>, count: u32) -> Sending {
+        if self.in_flight.get() == 0 {
+            self.heard.set(Instant::now());
+        }
         self.in_flight.set(self.in_flight.get() + u64::from(count));
         self.books.in_flight.inc();
         Sending {
@@ -219,6 +232,7 @@ impl Drop for Sending {
         self.node
             .in_flight
             .set(self.node.in_flight.get() - self.count);
+        self.node.heard.set(Instant::now());
         self.node.books.in_flight.dec();
     }
 }

@@ -171,13 +171,27 @@ fn a_node_that_was_busy_catches_up() {
 }
 
 #[test]
-fn a_node_that_was_busy_for_long_catches_up_no_more_than_the_bound() {
+fn a_busy_node_is_waited_for_once_the_others_are_ahead() {
     let mut shares = shares(&[1, 1]);
-    let long = 40 * u32::try_from(CATCH_UP).unwrap();
-    send(&mut shares, long, 1024, all_free_but(1, Condition::Busy));
-    let sent = send(&mut shares, long, 1024, all_free);
-    let bound = u32::try_from(CATCH_UP).unwrap();
-    assert_eq!(sent[&1] - sent[&0], bound);
+    let busy = all_free_but(1, Condition::Busy);
+    let mut sent = 0;
+    while let Some(node) = shares.pick(&busy, None) {
+        assert_eq!(node, id(0));
+        shares.assign(node, 100);
+        sent += 100;
+    }
+    assert!(sent > AHEAD && sent <= AHEAD + 100, "{sent}");
+    assert_eq!(shares.pick(all_free, None), Some(id(1)));
+}
+
+#[test]
+fn a_lagging_node_is_neither_waited_for_nor_made_up_for() {
+    let mut shares = shares(&[1, 1, 1]);
+    let lagging = all_free_but(1, Condition::Lagging);
+    let sent = send(&mut shares, 40_000, 100, lagging);
+    assert_eq!(sent, [(0, 20_000), (2, 20_000)].into());
+    let sent = send(&mut shares, 900, 100, all_free);
+    assert_eq!(sent, [(0, 300), (1, 300), (2, 300)].into());
 }
 
 #[test]
