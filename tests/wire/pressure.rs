@@ -187,7 +187,13 @@ async fn a_unary_report_waits_for_room_and_is_not_taken_when_its_caller_leaves()
 /// What arrives of 500 messages sent to a stalled node, and how many were let go for this reason.
 async fn shed(when_full: WhenFull, reason: DropReason) -> BTreeSet<usize> {
     const ALL: usize = 500;
-    let gateway = Gateway::start_with(1, |settings| small_queue(settings, when_full)).await;
+    let gateway = Gateway::start_with(1, |settings| {
+        small_queue(settings, when_full);
+        // What is on its way counts and cannot be let go.
+        settings.client.max_in_flight = 1;
+        pipe(settings, TRACING).sender.max_buffer_size = 10;
+    })
+    .await;
     gateway.sink().set_fault(no_segments());
     let client = gateway.client().await;
     let mut call = client.open(SEGMENTS).await;
