@@ -32,6 +32,8 @@ mod queued;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod shutdown;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod tokens;

@@ -22,7 +22,7 @@ use crate::messages::*;
 use crate::node::{Manner, Node, Seen};
 
 /// A certification authority with a directory for its files.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     files: TempDir,
 }
@@ -40,7 +40,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -107,7 +107,7 @@ impl Authority {
 }
 
 /// A gateway that offers TLS as `localhost`.
-async fn gateway_with_tls(authority: &Authority) -> Gateway {
+pub(crate) async fn gateway_with_tls(authority: &Authority) -> Gateway {
     let files = authority.identity("localhost").files;
     Gateway::start_with(1, |settings| settings.server.tls = Some(files)).await
 }
