@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo::DemoArgs;
 use crate::sink::SinkArgs;
 
 /// Exit code for a configuration that cannot be used (EX_USAGE).
@@ -29,6 +30,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Stand in for an OAP node
     Sink(SinkArgs),
+    /// Run everything at once: nodes, gateway, agents of all protocols; and compare the counts
+    Demo(DemoArgs),
 }
 
 /// Which file.
@@ -89,6 +92,10 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Sink(args) => match crate::sink::run(args) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) => check::give_up(&error),
+        },
+        Command::Demo(args) => match crate::demo::run(args) {
+            Ok(code) => code,
             Err(error) => check::give_up(&error),
         },
     }

@@ -2,7 +2,7 @@
 //!
 //! The rest of the daemon sees streams of gRPC messages and nothing of frames, windows or header
 //! compression. This module's public items are the whole seam; an engine with its own framing may
-//! replace [`http2`] without a change elsewhere.
+//! replace `http2` without a change elsewhere.
 //!
 //! # Towards agents
 //! A [`Service`] is told of every call ([`Service::open`]) and says what becomes of it

@@ -26,9 +26,6 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// OAP accepts, which ends the whole connection for 16 KiB.
 const LONGEST_PATH: usize = 1024;
 
-/// Balancer's number for live calls, behind those of the pipes: they are no part of any share.
-const LIVE_CALLS: usize = 1 << 10;
-
 /// Decides about the calls of one worker.
 pub struct Gateway {
     pipes: Arc<Pipes>,
@@ -115,7 +112,7 @@ impl Gateway {
             path: call.path.to_owned(),
             headers,
             known: served.is_some(),
-            pipe: LIVE_CALLS,
+            pipe: self.balancer_number(served),
             upstream: Rc::clone(&self.upstream),
             slots: Rc::clone(&self.live_slots),
         };
@@ -133,6 +130,12 @@ impl Gateway {
                 }
             })
         }))
+    }
+
+    /// Live calls are spread for each pipe apart, and are no part of the shares of its batches.
+    fn balancer_number(&self, served: Option<&Served>) -> usize {
+        let pipes = self.pipes.all.len();
+        served.map_or(2 * pipes, |served| pipes + served.pipe.index)
     }
 
     fn refuse(&self, why: books::Refusal, status: Status) -> Disposition {

@@ -35,6 +35,7 @@ mod upload;
 mod tests;
 
 use fault::Fault;
+pub(crate) use server::BytesCodec;
 use shared::Shared;
 use state::{Id, State};
 use task::Task;

@@ -21,6 +21,9 @@ mod node;
 
 pub use node::{Failure, Node};
 
+/// Longest wait after the start for nodes that have not been tried.
+const SETTLING: Duration = Duration::from_millis(500);
+
 /// How connections are made.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -39,6 +42,7 @@ pub struct Upstream {
     /// Counts changes of readiness and of free slots that somebody waits for.
     changes: watch::Sender<u64>,
     waiting: Cell<usize>,
+    started: Instant,
 }
 
 /// A node that has been chosen, with the connection to use.
@@ -101,11 +105,25 @@ impl Upstream {
             books,
             changes: watch::Sender::new(0),
             waiting: Cell::new(0),
+            started: Instant::now(),
         })
+    }
+
+    /// Whether every node has been tried, or enough time has passed since the start. Before that
+    /// the first node to be connected would get everything that agents have been holding.
+    pub fn has_settled(&self) -> bool {
+        let nodes = self.nodes.borrow();
+        let all_tried = !nodes.is_empty() && nodes.values().all(|node| node.is_tried());
+        all_tried || self.started.elapsed() > SETTLING
     }
 
     /// Follows discovery: opens and closes connections as the set changes.
     pub async fn follow(self: Rc<Self>, mut endpoints: watch::Receiver<EndpointSet>) {
+        let settling = Rc::clone(&self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(SETTLING).await;
+            settling.announce();
+        });
         loop {
             let set = endpoints.borrow_and_update().clone();
             self.apply(&set);
@@ -120,6 +138,14 @@ impl Upstream {
         for id in changes.left {
             if let Some(node) = self.nodes.borrow_mut().remove(&id) {
                 node.leave();
+                let address = node.endpoint().address;
+                if set
+                    .as_slice()
+                    .iter()
+                    .all(|endpoint| endpoint.address != address)
+                {
+                    self.books.forget_node(address);
+                }
             }
         }
         for id in changes.joined {

@@ -107,7 +107,7 @@ fn measure(plan: &Plan, shape: &Shape, out: &mut dyn Write) -> Result<bool> {
         Some(binary) => {
             let mut config = GatewayConfig::towards(vec![stage.address])?;
             config.pipes = TRACING_PIPE;
-            config.max_buffer_size = 1000;
+            config.stock();
             config.log_level = "warn".to_owned();
             config.core = stage.core;
             Some(GatewayProcess::start(binary, config)?)

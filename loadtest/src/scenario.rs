@@ -3,9 +3,13 @@
 //! Tests start a [`Scenario`], send through [`GatewayProcess::address`], stall, kill and restart
 //! sinks, and compare what clients say they sent with what [`Scenario::arrived`] gives.
 
+mod binary;
+mod client;
 mod gateway;
 mod http;
+mod record;
 mod sinks;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,15 +17,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+pub use binary::gateway_binary;
+pub use client::{Call, Client};
 pub(crate) use gateway::pinned;
-pub use gateway::{AGENT_PIPES, ALL_PIPES, GatewayConfig, GatewayProcess, PipeNames, TRACING_PIPE};
+pub use gateway::{
+    AGENT_PIPES, ALL_PIPES, GatewayConfig, GatewayProcess, PipeNames, Stopped, TRACING_PIPE,
+};
 pub use http::{Response, get, post};
-pub use sinks::{Arrived, SinkProcess};
+pub use record::{Arrived, Record};
+pub use sinks::SinkProcess;
+pub use traffic::{Sent, Traffic, Under, segment};
 
 use crate::process;
 
 /// Longest wait for a process to be ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Workers of a scenario's gateway, unless it says otherwise: more than one on any machine.
+pub const WORKERS: u32 = 2;
 
 /// Several sinks and a gateway in front of them.
 #[derive(Debug)]
@@ -35,7 +48,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Starts `sinks` sinks, then a gateway towards them. `adjust` may change the default configuration.
+    /// Starts `sinks` sinks, then a gateway towards them, and waits until each of its workers is
+    /// connected to each sink. `adjust` may change the default configuration.
     ///
     /// # Errors
     /// There is no `perigee` to run, or something does not become ready.
@@ -45,8 +59,15 @@ impl Scenario {
             .map(|_| SinkProcess::start(&binary))
             .collect::<Result<_>>()?;
         let mut config = GatewayConfig::towards(sinks.iter().map(|sink| sink.address).collect())?;
+        config.workers = Some(WORKERS);
         adjust(&mut config);
+        let workers = f64::from(config.workers.unwrap_or(1));
         let gateway = GatewayProcess::start(&binary, config)?;
+        for sink in &sinks {
+            let node = format!("node=\"{}\"", sink.address);
+            let name = "perigee_node_ready_connections";
+            gateway.await_metric(name, &[&node], READY_WITHIN, |ready| ready >= workers)?;
+        }
         Ok(Self {
             gateway,
             sinks,
@@ -54,14 +75,17 @@ impl Scenario {
         })
     }
 
-    /// What has arrived at all sinks by this method, duplicates included.
+    /// What all sinks have accepted by this method, duplicates included. Sinks that are down or
+    /// stalled count, too.
     ///
     /// # Errors
-    /// A sink does not answer; kill or resume it first.
+    /// A record cannot be read.
     pub fn arrived(&self, method: &str) -> Result<Vec<Arrived>> {
         let mut all = Vec::new();
-        for sink in self.sinks.iter().filter(|sink| sink.is_up()) {
-            all.extend(sink.ids(method)?);
+        for sink in &self.sinks {
+            let record = sink.record()?;
+            let by_method = record.all().iter().filter(|one| one.method == method);
+            all.extend(by_method.cloned());
         }
         Ok(all)
     }
@@ -76,49 +100,31 @@ impl Scenario {
         ids: &BTreeSet<String>,
         within: Duration,
     ) -> Result<Vec<Arrived>> {
-        let mut missing = Vec::new();
+        let mut missing: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+        let mut seen = vec![0; self.sinks.len()];
         let found = process::poll_for("all ids at the sinks", within, || {
-            let arrived = self.arrived(method)?;
-            let known: BTreeSet<&str> = arrived.iter().map(|one| one.id.as_str()).collect();
-            missing = ids
-                .iter()
-                .filter(|id| !known.contains(id.as_str()))
-                .cloned()
-                .collect();
-            Ok(missing.is_empty().then_some(arrived))
+            for (sink, seen) in self.sinks.iter().zip(&mut seen) {
+                let record = sink.record()?;
+                for one in record.all()[*seen..]
+                    .iter()
+                    .filter(|one| one.method == method)
+                {
+                    missing.remove(one.id.as_str());
+                }
+                *seen = record.all().len();
+            }
+            Ok(missing.is_empty().then_some(()))
         });
         found.with_context(|| {
-            let some = &missing[..missing.len().min(3)];
+            let some: Vec<_> = missing.iter().take(3).collect();
+            let (missing, all) = (missing.len(), ids.len());
             format!(
-                "{} of {} ids are missing, as {some:?}",
-                missing.len(),
-                ids.len()
+                "{missing} of {all} ids are missing, as {some:?}\n{}",
+                self.gateway.log()
             )
-        })
+        })?;
+        self.arrived(method)
     }
-}
-
-/// The `perigee` under test: `PERIGEE_BIN`, else the one built beside the running executable.
-///
-/// # Errors
-/// There is none.
-pub fn gateway_binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("PERIGEE_BIN") {
-        return Ok(PathBuf::from(path));
-    }
-    let own = std::env::current_exe()?;
-    let found = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|dir| dir.join("perigee"));
-    let mut found = found.filter(|path| path.is_file());
-    found.next().with_context(|| {
-        format!(
-            "no perigee beside {}: run cargo build, or set PERIGEE_BIN",
-            own.display()
-        )
-    })
 }
 
 /// An address on the loopback interface that was free a moment ago.

@@ -9,6 +9,7 @@ use super::App;
 use crate::admin::State;
 use crate::engine::Drain;
 use crate::telemetry::books::{DropReason, PipeSnapshot};
+use crate::worker::Worker;
 
 /// Share of the hook time that open calls get to finish by themselves. Endless streams never do.
 const FINISH: u32 = 4;
@@ -72,11 +73,10 @@ pub(super) async fn run(app: App, began: Instant, hook_time: Duration) -> Report
     // A queue that is closed takes nothing more, so the last reader has to be gone first.
     wait_until(deadline, || app.books.front.connections_open.value() == 0).await;
     app.pipes.close();
-    wait_until(deadline, || {
-        app.workers.iter().all(|worker| worker.thread.is_finished())
-    })
-    .await;
+    wait_until(deadline, || all_ended(&app.workers)).await;
     app.abandon.send_replace(true);
+    // What is confirmed after the report would be reported as lost.
+    wait_until(deadline + MARGIN / 2, || all_ended(&app.workers)).await;
     for worker in app.workers {
         if worker.thread.is_finished() && worker.thread.join().is_err() {
             warn!("a worker has panicked");
@@ -84,9 +84,13 @@ pub(super) async fn run(app: App, began: Instant, hook_time: Duration) -> Report
     }
     if let Some((task, stop)) = app.admin {
         let _ended = stop.send(());
-        let _cut = tokio::time::timeout(MARGIN, task).await;
+        let _cut = tokio::time::timeout(MARGIN / 2, task).await;
     }
     report(&app.books)
+}
+
+fn all_ended(workers: &[Worker]) -> bool {
+    workers.iter().all(|worker| worker.thread.is_finished())
 }
 
 /// Shutdown is the one place where looking now and then is simpler than being told: what is waited

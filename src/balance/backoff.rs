@@ -8,8 +8,8 @@ use fastrand::Rng;
 ///
 /// gRPC's own default is 120 s, meant for thousands of clients that must not trample on one
 /// server. An OAP has few gateways, each of which fills its queue while it waits and drops what is
-/// older than 5 minutes; and an OAP that restarts is back within a minute.
-pub const MAX_CONNECT_PAUSE: Duration = Duration::from_secs(30);
+/// older than 5 minutes. After an outage data should flow again within seconds.
+pub const MAX_CONNECT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Source: gRPC's connection-backoff.md, INITIAL_BACKOFF.
 const FIRST_CONNECT_PAUSE: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use super::{Condition, Node, NodeId};
 /// How far, in messages a weight unit, a free node may be ahead of a busy one before batches wait
 /// for the busy one instead: without it, whoever answers a little faster would get everything that
 /// the others have no slot for.
-pub const AHEAD: u64 = 1024;
+pub const AHEAD: u64 = 256;
 
 /// The shares of all nodes of one kind of data.
 #[derive(Clone, Debug)]

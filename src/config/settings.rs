@@ -139,8 +139,6 @@ pub struct Server {
     pub max_connections: usize,
     /// New connections are refused above this share of the cores we may run on, in percent.
     pub max_cpu_percent: u32,
-    /// Token that callers must send as `authentication`; `None`: none is asked for.
-    pub authentication: Option<String>,
     /// Methods that the table does not know are copied to an OAP; otherwise UNIMPLEMENTED.
     pub forward_unknown_methods: bool,
 }

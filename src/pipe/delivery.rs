@@ -1,7 +1,7 @@
 //! Brings one batch to an OAP node, whatever that takes.
 //!
 //! A batch is kept until a node has said OK to all of it. What else a node can say is decided by
-//! [`judge`] (`decisions.md` 31): try elsewhere, slow down, isolate the message that is refused by
+//! `judge` (`decisions.md` 31): try elsewhere, slow down, isolate the message that is refused by
 //! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
 //! books.
 
@@ -253,7 +253,6 @@ impl Delivery {
             .histograms
             .call_seconds
             .record(started.elapsed().as_secs_f64());
-        to.node.books().batches.add(1);
         outcome
     }
 
@@ -262,11 +261,12 @@ impl Delivery {
         match verdict {
             Verdict::Delivered => {
                 node.books().delivered.add(count.into());
+                node.books().batches.add(1);
                 node.succeeded();
             }
             Verdict::Elsewhere(failure) => {
                 node.books().failed_batches.add(1);
-                node.failed(failure, &self.upstream);
+                node.failed(failure, &picked.channel, &self.upstream);
             }
             Verdict::Isolate | Verdict::Drop(_) | Verdict::Hold => {
                 node.books().failed_batches.add(1);

@@ -96,7 +96,8 @@ impl Passthrough {
             () = live.respond.gone() => return Ended::Gone,
             () = tokio::time::sleep(NO_NODE) => return Ended::NoNode,
         };
-        let _sending = picked.node.sending(1);
+        // No message of a batch: a call that stays open for hours must not make its node lag.
+        let _calling = picked.node.sending(0);
         let Live {
             body,
             respond,

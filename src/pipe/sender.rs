@@ -102,6 +102,9 @@ impl Sender {
         mut timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Batch>> {
+        if !self.upstream.has_settled() {
+            return Poll::Pending;
+        }
         let ready = self.upstream.ready();
         // With no node ready one set of batches waits outside the queue, ready to go.
         if under_way >= self.max_in_flight * ready.max(1) {

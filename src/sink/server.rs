@@ -140,7 +140,7 @@ impl Body for Whole {
 
 /// Messages as bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BytesCodec;
+pub(crate) struct BytesCodec;
 
 impl Codec for BytesCodec {
     type Encode = Bytes;

@@ -8,7 +8,8 @@
 //!
 //! A node is held back when it answers that it is overloaded or unavailable, or fails several
 //! times in a row. One that makes no progress also loses its connection: it has to speak again
-//! before it is used.
+//! before it is used. That it connects does not mean that it answers, so after a stall only an
+//! answer shortens its next pause.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -53,12 +54,16 @@ pub struct Node {
     channel: RefCell<Option<Channel>>,
     held_until: Cell<Option<Instant>>,
     failures: Cell<u32>,
+    /// The latest connection was given up, and the node has answered nothing since.
+    stalled: Cell<bool>,
     in_flight: Cell<u64>,
     /// When it last answered, or was first asked after a rest.
     heard: Cell<Instant>,
     /// Ends the present connection.
     disconnect: Notify,
     left: Cell<bool>,
+    /// The first attempt to connect has succeeded or failed.
+    tried: Cell<bool>,
 }
 
 impl Node {
@@ -69,11 +74,17 @@ impl Node {
             channel: RefCell::new(None),
             held_until: Cell::new(None),
             failures: Cell::new(0),
+            stalled: Cell::new(false),
             in_flight: Cell::new(0),
             heard: Cell::new(Instant::now()),
             disconnect: Notify::new(),
             left: Cell::new(false),
+            tried: Cell::new(false),
         }
+    }
+
+    pub(super) fn is_tried(&self) -> bool {
+        self.tried.get()
     }
 
     /// Where it is.
@@ -103,7 +114,7 @@ impl Node {
         self.in_flight.get() > 0 && now.saturating_duration_since(self.heard.get()) > LAG
     }
 
-    /// Counts messages on their way until the guard is dropped.
+    /// Counts a call, and the messages that the node owes an answer to, until the guard is dropped.
     pub fn sending(self: &Rc<Self>, count: u32) -> Sending {
         if self.in_flight.get() == 0 {
             self.heard.set(Instant::now());
@@ -119,22 +130,30 @@ impl Node {
     /// The node has taken something.
     pub fn succeeded(&self) {
         self.failures.set(0);
+        self.stalled.set(false);
     }
 
-    /// The node has failed a batch.
-    pub fn failed(self: &Rc<Self>, failure: Failure, upstream: &Rc<Upstream>) {
+    /// The node has failed a batch that was sent over this connection.
+    pub fn failed(self: &Rc<Self>, failure: Failure, over: &Channel, upstream: &Rc<Upstream>) {
+        let is_present = self.channel().is_some_and(|present| present.is_same(over));
+        if !is_present {
+            // Whatever ended that connection has had its consequences.
+            return;
+        }
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
         let hold = match failure {
-            Failure::Overloaded | Failure::Unavailable => true,
-            Failure::Stalled => {
-                self.disconnect.notify_one();
-                true
-            }
+            Failure::Overloaded | Failure::Unavailable | Failure::Stalled => true,
             Failure::Other => failures >= FAILURES,
         };
         if hold && self.is_ready(Instant::now()) {
             self.hold(failures, upstream);
+        }
+        if failure == Failure::Stalled {
+            self.stalled.set(true);
+            // At once: the other calls on it are about to stall as well, and say so but once.
+            self.channel.replace(None);
+            self.disconnect.notify_one();
         }
     }
 
@@ -157,22 +176,17 @@ impl Node {
     }
 
     /// Connects and reconnects until the node leaves discovery.
-    pub(super) fn keep_connected(
-        self: Rc<Self>,
-        upstream: Rc<Upstream>,
-    ) -> impl Future<Output = ()> {
-        async move {
-            let mut backoff = ConnectBackoff::new(MAX_CONNECT_PAUSE);
-            let mut rng = fastrand::Rng::new();
-            while !self.left.get() {
-                if self.connect_once(&upstream, &mut backoff).await {
-                    continue;
-                }
-                let pause = backoff.pause(&mut rng);
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = self.disconnect.notified() => {}
-                }
+    pub(super) async fn keep_connected(self: Rc<Self>, upstream: Rc<Upstream>) {
+        let mut backoff = ConnectBackoff::new(MAX_CONNECT_PAUSE);
+        let mut rng = fastrand::Rng::new();
+        while !self.left.get() {
+            if self.connect_once(&upstream, &mut backoff).await {
+                continue;
+            }
+            let pause = backoff.pause(&mut rng);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.disconnect.notified() => {}
             }
         }
     }
@@ -187,10 +201,13 @@ impl Node {
             timeout: options.timeout,
         };
         self.books.connects.add(1);
-        let (channel, closed) = match Channel::connect(&target).await {
+        let connected = Channel::connect(&target).await;
+        self.tried.set(true);
+        let (channel, closed) = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 self.books.failed_connects.add(1);
+                upstream.announce();
                 warn!(node = %self.endpoint, %error, "cannot connect");
                 return false;
             }
@@ -198,8 +215,10 @@ impl Node {
         let since = Instant::now();
         info!(node = %self.endpoint, "connected");
         self.channel.replace(Some(channel));
-        self.held_until.set(None);
-        self.failures.set(0);
+        if !self.stalled.get() {
+            self.held_until.set(None);
+            self.failures.set(0);
+        }
         self.books.ready_connections.inc();
         upstream.announce();
         let reason = tokio::select! {

@@ -81,6 +81,12 @@ pub const AGENT_PIPES: &[PipeNames] = &[
 pub struct GatewayConfig {
     /// `server_addr`.
     pub upstreams: Vec<SocketAddr>,
+    /// Weights of the upstreams, for the list form of `server_addr`; none: the plain comma form.
+    pub weights: Vec<u32>,
+    /// `timeout.stream` of the client; `None`: the gateway's default.
+    pub stream_timeout: Option<String>,
+    /// `--shutdown_hook_time` in seconds; `None`: the gateway's default.
+    pub hook_seconds: Option<u32>,
     /// Where agents connect.
     pub address: SocketAddr,
     /// Where metrics and health are served.
@@ -115,6 +121,9 @@ impl GatewayConfig {
     pub fn towards(upstreams: Vec<SocketAddr>) -> Result<Self> {
         Ok(Self {
             upstreams,
+            weights: Vec::new(),
+            stream_timeout: None,
+            hook_seconds: None,
             address: free_address()?,
             telemetry: free_address()?,
             log_level: "info".to_owned(),
@@ -130,10 +139,17 @@ impl GatewayConfig {
         })
     }
 
+    /// The pipes' settings of Satellite's stock file, for published numbers.
+    pub fn stock(&mut self) {
+        self.event_buffer_size = 5000;
+        self.partition = 4;
+        self.max_buffer_size = 200;
+        self.flush_time = 1000;
+    }
+
     /// The file.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        let servers: Vec<_> = self.upstreams.iter().map(ToString::to_string).collect();
         let mut yaml = format!(
             r#"logger:
   level: {level}
@@ -149,9 +165,8 @@ sharing:
   clients:
     - plugin_name: "grpc-client"
       finder_type: static
-      server_addr: "{servers}"
       check_period: 1
-  servers:
+{client}  servers:
     - plugin_name: "grpc-server"
       address: "{address}"
       accept_limit:
@@ -161,7 +176,7 @@ sharing:
 "#,
             level = self.log_level,
             telemetry = self.telemetry,
-            servers = servers.join(","),
+            client = self.client_yaml(),
             address = self.address,
         );
         let limits = [
@@ -179,6 +194,22 @@ sharing:
         yaml.push_str("pipes:\n");
         for pipe in self.pipes {
             yaml.push_str(&self.pipe_yaml(pipe));
+        }
+        yaml
+    }
+
+    fn client_yaml(&self) -> String {
+        let servers: Vec<_> = self.upstreams.iter().map(ToString::to_string).collect();
+        let mut yaml = if self.weights.is_empty() {
+            format!("      server_addr: \"{}\"\n", servers.join(","))
+        } else {
+            let weighted = servers.iter().zip(&self.weights).map(|(address, weight)| {
+                format!("        - address: \"{address}\"\n          weight: {weight}\n")
+            });
+            format!("      server_addr:\n{}", weighted.collect::<String>())
+        };
+        if let Some(stream) = &self.stream_timeout {
+            yaml.push_str(&format!("      timeout:\n        stream: {stream}\n"));
         }
         yaml
     }
@@ -243,6 +274,9 @@ impl GatewayProcess {
         std::fs::write(&file, config.to_yaml())?;
         let mut command = pinned(binary, config.core);
         command.arg("start").arg("-c").arg(&file);
+        if let Some(seconds) = config.hook_seconds {
+            command.arg("-t").arg(seconds.to_string());
+        }
         let mut running = Running::start("perigee start", &mut command)?;
         process::poll_for("the gateway's listener", READY_WITHIN, || {
             if let Some(status) = running.ended()? {
@@ -302,6 +336,54 @@ impl GatewayProcess {
             .with_context(|| format!("no metric {name}{labels:?}"))
     }
 
+    /// A metric of the node at this address.
+    ///
+    /// # Errors
+    /// As [`metric`](Self::metric).
+    pub fn node_metric(&self, name: &str, node: SocketAddr) -> Result<f64> {
+        self.metric(name, &[&format!("node=\"{node}\"")])
+    }
+
+    /// Waits until a metric satisfies `condition`, and returns it.
+    ///
+    /// # Errors
+    /// It does not within `within`; the error says what it was.
+    pub fn await_metric(
+        &self,
+        name: &str,
+        labels: &[&str],
+        within: Duration,
+        condition: impl Fn(f64) -> bool,
+    ) -> Result<f64> {
+        let mut last = None;
+        process::poll_for(name, within, || {
+            last = self.metric(name, labels).ok();
+            Ok(last.filter(|value| condition(*value)))
+        })
+        .with_context(|| format!("{name}{labels:?} is {last:?}\n{}", self.log()))
+    }
+
+    /// Waits for a line of its log that contains `text`.
+    ///
+    /// # Errors
+    /// There is none within `within`.
+    pub fn await_log(&self, text: &str, within: Duration) -> Result<()> {
+        process::poll_for(text, within, || Ok(self.log().contains(text).then_some(())))
+            .with_context(|| self.log())
+    }
+
+    /// What it has said at its end.
+    ///
+    /// # Errors
+    /// It has not said it, or not as expected.
+    pub fn stopped(&self) -> Result<Stopped> {
+        let log = self.log();
+        let (_, line) = log
+            .rsplit_once("stopped: ")
+            .with_context(|| format!("no line of the end\n{log}"))?;
+        Stopped::parse(line.lines().next().unwrap_or_default())
+    }
+
     /// Everything that it has printed.
     #[must_use]
     pub fn log(&self) -> String {
@@ -335,6 +417,41 @@ impl GatewayProcess {
     }
 }
 
+/// The numbers in the gateway's last line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Messages that arrived.
+    pub received: u64,
+    /// Messages that an OAP confirmed.
+    pub delivered: u64,
+    /// Messages that were let go before the end.
+    pub dropped: u64,
+    /// Messages that were left at the end.
+    pub not_delivered: u64,
+    /// The rest of the line: what was left, by pipe.
+    pub by_pipe: String,
+}
+
+impl Stopped {
+    fn parse(line: &str) -> Result<Self> {
+        let (numbers, by_pipe) = line.split_once(": ").unwrap_or((line, ""));
+        let number = |name: &str| {
+            let value = numbers
+                .split(", ")
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix(' '));
+            let value = value.with_context(|| format!("no {name} in {line:?}"))?;
+            Ok::<u64, anyhow::Error>(value.parse()?)
+        };
+        Ok(Self {
+            received: number("received")?,
+            delivered: number("delivered")?,
+            dropped: number("dropped")?,
+            not_delivered: number("not delivered")?,
+            by_pipe: by_pipe.to_owned(),
+        })
+    }
+}
+
 /// `program`, on one core if so wished.
 pub(crate) fn pinned(program: &Path, core: Option<usize>) -> Command {
     let Some(core) = core else {
@@ -359,6 +476,35 @@ mod tests {
                 .to_yaml()
                 .contains("limits:\n  memory_bytes: 67108864\npipes:\n")
         );
+    }
+
+    #[test]
+    fn weights_make_a_list_of_the_servers() {
+        let node = free_address().unwrap();
+        let mut config = GatewayConfig::towards(vec![node]).unwrap();
+        assert!(
+            config
+                .to_yaml()
+                .contains(&format!("server_addr: \"{node}\"\n"))
+        );
+        config.weights = vec![3];
+        let list = format!("server_addr:\n        - address: \"{node}\"\n          weight: 3\n");
+        assert!(config.to_yaml().contains(&list), "{}", config.to_yaml());
+    }
+
+    #[test]
+    fn the_last_line_is_read_with_and_without_losses() {
+        let none = "received 5, delivered 5, dropped 0, not delivered 0";
+        assert_eq!(Stopped::parse(none).unwrap().delivered, 5);
+        let some = "received 9, delivered 2, dropped 3, not delivered 4: a 1, b 3";
+        let expected = Stopped {
+            received: 9,
+            delivered: 2,
+            dropped: 3,
+            not_delivered: 4,
+            by_pipe: "a 1, b 3".to_owned(),
+        };
+        assert_eq!(Stopped::parse(some).unwrap(), expected);
     }
 
     #[test]

@@ -1,26 +1,19 @@
 //! `perigee sink` as a process: an OAP stand-in that remembers what it got.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use tempfile::TempDir;
 
+use super::record::Record;
 use super::{READY_WITHIN, Response, http};
 use crate::process::{Running, Signal};
 
-/// One message that a sink has got.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Arrived {
-    /// What identifies it: the `traceSegmentId` of a segment.
-    pub id: String,
-    /// Service it belongs to.
-    pub service: String,
-    /// Instance it belongs to.
-    pub instance: String,
-}
-
-/// A running sink. It keeps its addresses over [`restart`](Self::restart).
+/// A sink. It keeps its addresses and its record over [`restart`](Self::restart).
 #[derive(Debug)]
 pub struct SinkProcess {
     /// Where gRPC is served.
@@ -29,6 +22,8 @@ pub struct SinkProcess {
     pub control: SocketAddr,
     binary: PathBuf,
     running: Option<Running>,
+    record: RefCell<Record>,
+    directory: TempDir,
 }
 
 impl SinkProcess {
@@ -46,22 +41,32 @@ impl SinkProcess {
     /// # Errors
     /// It does not say where it listens.
     pub fn start_at(binary: &Path, address: SocketAddr, control: SocketAddr) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.arg("sink").arg("--listen").arg(address.to_string());
-        command.arg("--control").arg(control.to_string());
-        let running = Running::start("perigee sink", &mut command)?;
-        Ok(Self {
-            address: running
-                .line_after("listening on ", READY_WITHIN)?
-                .trim()
-                .parse()?,
-            control: running
-                .line_after("control on ", READY_WITHIN)?
-                .trim()
-                .parse()?,
+        let directory = tempfile::tempdir()?;
+        let record = Record::new(directory.path().join("record"));
+        let mut sink = Self {
+            address,
+            control,
             binary: binary.to_owned(),
-            running: Some(running),
-        })
+            running: None,
+            record: RefCell::new(record),
+            directory,
+        };
+        sink.run()?;
+        Ok(sink)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["sink", "--listen", &self.address.to_string()])
+            .args(["--control", &self.control.to_string(), "--record"])
+            .arg(self.directory.path().join("record"));
+        let running = Running::start("perigee sink", &mut command)?;
+        let address = |prefix| running.line_after(prefix, READY_WITHIN);
+        self.address = address("listening on ")?.trim().parse()?;
+        self.control = address("control on ")?.trim().parse()?;
+        self.running = Some(running);
+        Ok(())
     }
 
     /// Whether it has been started and not killed.
@@ -70,29 +75,54 @@ impl SinkProcess {
         self.running.is_some()
     }
 
-    /// Messages that arrived by `method`, in order.
+    /// What it has accepted since the first start, also while it is killed or stalled.
     ///
     /// # Errors
-    /// The control API does not answer as expected.
-    pub fn ids(&self, method: &str) -> Result<Vec<Arrived>> {
-        let list = self.get(&format!("/ids?method={method}"))?.json()?;
-        let list = list
-            .as_array()
-            .with_context(|| format!("ids are not a list: {list}"))?;
-        let text = |one: &serde_json::Value, key: &str| {
-            one[key]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("no {key} in {one}"))
-        };
-        let arrived = list.iter().map(|one| {
-            Ok(Arrived {
-                id: text(one, "id")?,
-                service: text(one, "service")?,
-                instance: text(one, "instance")?,
-            })
-        });
-        arrived.collect()
+    /// The record cannot be read.
+    pub fn record(&self) -> Result<std::cell::RefMut<'_, Record>> {
+        let mut record = self.record.borrow_mut();
+        record.read_on()?;
+        Ok(record)
+    }
+
+    /// How many messages it has accepted by `method` since the first start.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn count(&self, method: &str) -> Result<usize> {
+        let record = self.record()?;
+        let all = record.all().iter();
+        Ok(all.filter(|one| one.method == method).count())
+    }
+
+    /// Answers every call with this status, e.g. `UNAVAILABLE`.
+    ///
+    /// # Errors
+    /// It does not know the status, or does not answer.
+    pub fn refuse(&self, code: &str) -> Result<()> {
+        self.fault(&json!({ "refuse": code }))
+    }
+
+    /// Takes calls, reads nothing and answers nothing, as an OAP whose threads all wait.
+    ///
+    /// # Errors
+    /// It does not answer this.
+    pub fn hold_answers(&self) -> Result<()> {
+        self.fault(&json!({ "stall": true }))
+    }
+
+    /// Ends all misbehaviour.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn behave(&self) -> Result<()> {
+        self.fault(&json!({}))
+    }
+
+    fn fault(&self, fault: &serde_json::Value) -> Result<()> {
+        let answer = self.post("/fault", fault)?;
+        ensure!(answer.status == 200, "{fault}: {answer:?}");
+        Ok(())
     }
 
     /// `GET /state`.
@@ -135,19 +165,19 @@ impl SinkProcess {
         self.running()?.signal(Signal::CONT)
     }
 
-    /// Ends it at once; what it remembers is lost.
+    /// Ends it at once (SIGKILL). Its record stays.
     pub fn kill(&mut self) {
         self.running = None;
     }
 
-    /// Kills it if it runs, and starts an empty one on the same addresses.
+    /// Kills it if it runs, and starts another one on the same addresses, which goes on with the
+    /// record.
     ///
     /// # Errors
     /// The addresses were taken meanwhile.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
-        *self = Self::start_at(&self.binary, self.address, self.control)?;
-        Ok(())
+        self.run()
     }
 
     fn running(&self) -> Result<&Running> {

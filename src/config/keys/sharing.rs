@@ -209,7 +209,7 @@ pub(super) const KEYS: &[Key] = &[
         "sharing.servers[].authentication",
         Secret,
         "",
-        "Token that callers must send; empty: none is asked for.",
+        "Reserved: callers' tokens are not checked yet, so it must be empty.",
     )
     .ours(),
     Key::new(
@@ -223,7 +223,7 @@ pub(super) const KEYS: &[Key] = &[
         "sharing.servers[].accept_limit.cpu_utilization",
         count("percent", 1, 100),
         "75",
-        "New connections are refused above this share of the cores we may run on.",
+        "Not enforced yet: new connections will be refused above this share of the cores we may run on.",
     ),
     Key::new(
         "sharing.servers[].accept_limit.connection_count",

@@ -176,6 +176,11 @@ impl Channel {
         ))
     }
 
+    /// Whether both are the same connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.base, &other.base)
+    }
+
     /// Sends a batch as one call and waits for the answer.
     pub async fn send(&self, batch: Outgoing<'_>) -> Outcome {
         let mut headers = HeaderMap::with_capacity(4);

@@ -15,17 +15,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::engine::socket::Socket;
 
-const READ_BUFFER: usize = 256 * 1024;
-const WRITE_BUFFER: usize = 64 * 1024;
+/// One read. A connection that has filled it lets its streams run before it reads on, so that they
+/// find the data in the cache.
+const READ_BUFFER: usize = 128 * 1024;
 
-/// A round that begins with less than this takes no spare buffer.
+/// One write. Large ones matter: each wakes the peer and walks the network stack once.
+const WRITE_BUFFER: usize = 512 * 1024;
+
+/// Up to this a round takes no full-sized buffer.
 const SMALL_WRITE: usize = 1024;
 
+/// What may be added to a buffer that is not yet full: a frame with its header.
+const LARGEST_FRAME: usize = 16 * 1024 + 9;
+
 /// Write buffers that a thread keeps for its next round.
-const SPARE_BUFFERS: usize = 8;
+const SPARE_BUFFERS: usize = 2;
 
 thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
+    static READ: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
     static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -38,10 +45,8 @@ pub(super) struct Io {
 
 struct Inner {
     socket: Socket,
-    /// Read from the socket and not yet asked for; without storage when empty, so that an idle
-    /// connection costs none.
-    ahead: Vec<u8>,
-    ahead_at: usize,
+    ahead: Option<Ahead>,
+    full_read: bool,
     pending: Vec<u8>,
     pending_at: usize,
 }
@@ -50,8 +55,8 @@ impl Io {
     pub(super) fn new(socket: Socket) -> Self {
         let inner = Inner {
             socket,
-            ahead: Vec::new(),
-            ahead_at: 0,
+            ahead: None,
+            full_read: false,
             pending: Vec::new(),
             pending_at: 0,
         };
@@ -68,7 +73,9 @@ impl Io {
 
     /// Writes what has been collected.
     pub(super) fn poll_push(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner.borrow_mut().poll_push(cx)
+        let mut inner = self.inner.borrow_mut();
+        inner.full_read = false;
+        inner.poll_push(cx)
     }
 }
 
@@ -100,11 +107,22 @@ impl Inner {
         }
     }
 
+    /// Small answers get a buffer of their size; what outgrows it moves to a full-sized one, which
+    /// the thread reuses.
     fn collect(&mut self, data: &[u8]) {
-        if self.pending.capacity() == 0 && data.len() > SMALL_WRITE {
-            self.pending = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let wanted = self.pending.len() + data.len();
+        if wanted > self.pending.capacity().max(SMALL_WRITE) && !self.is_full_sized() {
+            let mut buffer = SPARE
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER + LARGEST_FRAME));
+            buffer.extend_from_slice(&self.pending);
+            self.pending = buffer;
         }
         self.pending.extend_from_slice(data);
+    }
+
+    fn is_full_sized(&self) -> bool {
+        self.pending.capacity() >= WRITE_BUFFER
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -115,29 +133,50 @@ impl Inner {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.ahead_at < self.ahead.len() {
-            let take = out.remaining().min(self.ahead.len() - self.ahead_at);
-            out.put_slice(&self.ahead[self.ahead_at..self.ahead_at + take]);
-            self.ahead_at += take;
-            if self.ahead_at == self.ahead.len() {
-                self.ahead = Vec::new();
-                self.ahead_at = 0;
+        if self.ahead.is_none() {
+            if self.full_read {
+                // The streams look at what has been read while it is still in the cache.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            return Poll::Ready(Ok(()));
+            let mut buffer = READ
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice());
+            let mut read = ReadBuf::new(&mut buffer);
+            let polled = Pin::new(&mut self.socket).poll_read(cx, &mut read);
+            let end = read.filled().len();
+            if end == 0 {
+                keep(buffer);
+                return polled;
+            }
+            self.full_read = end == buffer.len();
+            self.ahead = Some(Ahead { buffer, at: 0, end });
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut read = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read))?;
-            let (now, later) = read
-                .filled()
-                .split_at(read.filled().len().min(out.remaining()));
-            out.put_slice(now);
-            if !later.is_empty() {
-                self.ahead.extend_from_slice(later);
-            }
-            Poll::Ready(Ok(()))
-        })
+        if let Some(ahead) = &mut self.ahead {
+            let take = out.remaining().min(ahead.end - ahead.at);
+            out.put_slice(&ahead.buffer[ahead.at..ahead.at + take]);
+            ahead.at += take;
+        }
+        if let Some(drained) = self.ahead.take_if(|ahead| ahead.at == ahead.end) {
+            keep(drained.buffer);
+        }
+        Poll::Ready(Ok(()))
     }
+}
+
+/// Read from the socket and not yet asked for. An idle connection has none.
+struct Ahead {
+    buffer: Box<[u8]>,
+    at: usize,
+    end: usize,
+}
+
+fn keep(buffer: Box<[u8]>) {
+    READ.with_borrow_mut(|spare| {
+        if spare.is_empty() {
+            spare.push(buffer);
+        }
+    });
 }
 
 impl AsyncRead for Io {

@@ -1,9 +1,10 @@
 //! Reads one queued call: messages to its [`Ingest`], credit back to its client.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -20,8 +21,8 @@ use crate::engine::{Code, Ingest, Refusal, Status};
 /// bounds it, and nearly every message that spans two frames stays below.
 const UNCHARGED_PART: usize = 16 * 1024;
 
-/// Credit is given back in steps of this many bytes, or when nothing more has arrived.
-const CREDIT_STEP: usize = 32 * 1024;
+/// Most bytes that are taken from a stream at once.
+const GATHER_BYTES: usize = 32 * 1024;
 
 /// What the method and the request's headers promise.
 pub(super) struct Expected {
@@ -32,7 +33,10 @@ pub(super) struct Expected {
 
 /// Whether messages may be compressed.
 pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Status> {
-    match headers.get("grpc-encoding").map(|name| name.as_bytes()) {
+    match headers
+        .get("grpc-encoding")
+        .map(http::HeaderValue::as_bytes)
+    {
         None | Some(b"identity") => Ok(false),
         Some(b"gzip") => Ok(true),
         Some(other) => {
@@ -92,19 +96,18 @@ impl Queued {
     }
 
     async fn read(&mut self, body: &mut RecvStream, answer: &mut Answer) -> End {
-        let mut owed = 0;
         loop {
-            let chunk = match poll_fn(|cx| poll_chunk(body, &mut owed, cx)).await {
-                Some(Ok(chunk)) => chunk,
+            let gathered = match poll_fn(|cx| poll_gather(body, cx)).await {
+                Some(Ok(gathered)) => gathered,
                 Some(Err(_)) => return End::Gone,
                 None => return self.finish(answer).await,
             };
-            if let Err(end) = self.take(&chunk, answer).await {
+            let taken = self.take(gathered.bytes(), answer).await;
+            // Fails only for a stream that is gone, whose credit the crate has given back.
+            let _gone = body.flow_control().release_capacity(gathered.bytes().len());
+            gathered.recycle();
+            if let Err(end) = taken {
                 return end;
-            }
-            owed += chunk.len();
-            if owed >= CREDIT_STEP {
-                release(body, &mut owed);
             }
         }
     }
@@ -184,23 +187,64 @@ impl Queued {
     }
 }
 
-/// Data if there is some; otherwise gives back all credit before waiting: what idle streams kept
-/// would be missing from the connection's window.
-fn poll_chunk(
-    body: &mut RecvStream,
-    owed: &mut usize,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, h2::Error>>> {
-    let polled = body.poll_data(cx);
-    if polled.is_pending() && *owed > 0 {
-        release(body, owed);
-    }
-    polled
+/// Bytes that had arrived of one stream.
+enum Gathered {
+    One(Bytes),
+    Many(Vec<u8>),
 }
 
-fn release(body: &mut RecvStream, owed: &mut usize) {
-    // Fails only for a stream that is gone, whose credit the crate has given back.
-    let _gone = body.flow_control().release_capacity(std::mem::take(owed));
+impl Gathered {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::One(chunk) => chunk,
+            Self::Many(chunks) => chunks,
+        }
+    }
+
+    fn recycle(self) {
+        if let Self::Many(mut chunks) = self {
+            chunks.clear();
+            GATHER.with_borrow_mut(|spare| {
+                if spare.is_empty() {
+                    spare.push(chunks);
+                }
+            });
+        }
+    }
+}
+
+thread_local! {
+    /// A buffer for the stream that is being read; several only while streams wait for room.
+    static GATHER: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What has arrived, up to [`GATHER_BYTES`]. Agents send one message a frame; taking a frame at a
+/// time through the queue's locks costs more than copying it here.
+fn poll_gather(
+    body: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Gathered, h2::Error>>> {
+    let first = match ready!(body.poll_data(cx)) {
+        Some(Ok(first)) => first,
+        Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+        None => return Poll::Ready(None),
+    };
+    let mut many: Option<Vec<u8>> = None;
+    let mut length = first.len();
+    while length < GATHER_BYTES {
+        // An end or an error comes again at the next call.
+        let Poll::Ready(Some(Ok(next))) = body.poll_data(cx) else {
+            break;
+        };
+        length += next.len();
+        let chunks = many.get_or_insert_with(|| {
+            let mut spare = GATHER.with_borrow_mut(Vec::pop).unwrap_or_default();
+            spare.extend_from_slice(&first);
+            spare
+        });
+        chunks.extend_from_slice(&next);
+    }
+    Poll::Ready(Some(Ok(many.map_or(Gathered::One(first), Gathered::Many))))
 }
 
 /// Hands over a run of messages, waiting for room while the call is open.
