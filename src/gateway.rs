@@ -22,6 +22,10 @@ const REMOTE_SERVICE: &str = "/RemoteService/";
 /// Reflection describes services of the gateway itself, which has none of its own.
 const REFLECTION: &str = "/grpc.reflection.";
 
+/// Longest path of an unknown method that is forwarded: with the metadata it stays below what an
+/// OAP accepts, which ends the whole connection for 16 KiB.
+const LONGEST_PATH: usize = 1024;
+
 /// Decides about the calls of one worker.
 pub struct Gateway {
     pipes: Arc<Pipes>,
@@ -141,7 +145,11 @@ impl Gateway {
 }
 
 fn unimplemented(path: &str) -> Status {
-    Status::new(Code::Unimplemented, format!("{path} is not served here"))
+    let mut shown = path.chars().take(LONGEST_PATH).collect::<String>();
+    if shown.len() < path.len() {
+        shown.push_str("...");
+    }
+    Status::new(Code::Unimplemented, format!("{shown} is not served here"))
 }
 
 impl Service for Gateway {
@@ -165,7 +173,8 @@ impl Service for Gateway {
         }
         let local = call.path.starts_with(REFLECTION) || call.path.starts_with(health::SERVICE);
         let disabled = perigee_protocols::find(call.path).is_some();
-        if local || disabled || !self.forward_unknown {
+        let forwardable = self.forward_unknown && call.path.len() <= LONGEST_PATH;
+        if local || disabled || !forwardable {
             let why = if disabled {
                 books::Refusal::Disabled
             } else {

@@ -73,7 +73,7 @@ pub struct Pipes {
 impl Pipes {
     /// Builds queues, books and exporter.
     pub fn build(settings: &Settings, books: &Arc<Books>) -> (Arc<Self>, Arc<Exporter>) {
-        let budget = Arc::new(Budget::new(settings.limits.memory_bytes));
+        let budget = Arc::new(Budget::within(settings.limits.memory_bytes));
         let queues: Vec<_> = settings
             .pipes
             .iter()
@@ -180,8 +180,8 @@ impl Levels for QueueLevels {
 
     fn budget(&self) -> BudgetLevel {
         BudgetLevel {
-            used: self.budget.gate().level(),
-            limit: self.budget.gate().limit(),
+            used: self.budget.used(),
+            limit: self.budget.limit(),
         }
     }
 }

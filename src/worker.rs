@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use perigee_plugin_api::discovery::EndpointSet;
 use tokio::net::TcpStream;
@@ -26,6 +27,9 @@ use crate::upstream::{ConnectOptions, Upstream};
 
 /// Connections dealt to a worker and not yet looked at.
 const INBOX: usize = 1024;
+
+/// How long a new connection may take until TLS stands.
+const TLS_HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// A connection on its way to its worker.
 pub(crate) struct Accepted {
@@ -183,6 +187,22 @@ impl Connection {
         }
     }
 
+    /// `None`: we are told to stop, and a client that has not spoken yet has nothing to lose.
+    async fn encrypt(
+        &self,
+        tls: &Arc<rustls::ServerConfig>,
+        stream: TcpStream,
+    ) -> io::Result<Option<Socket>> {
+        let accept = tokio_rustls::TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+        let mut drain = self.drain.clone();
+        tokio::select! {
+            accepted = tokio::time::timeout(TLS_HANDSHAKE, accept) => {
+                Ok(Some(Socket::Tls(Box::new(accepted??.into()))))
+            }
+            _ = drain.wait_for(|phase| *phase != Drain::Open) => Ok(None),
+        }
+    }
+
     async fn serve_to_the_end(
         &self,
         accepted: Accepted,
@@ -197,13 +217,11 @@ impl Connection {
         socket::configure(&stream).map_err(io)?;
         let socket = match &self.tls {
             None => Socket::Plain(stream),
-            Some(tls) => {
-                let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(tls));
-                let accepted = acceptor.accept(stream).await;
-                let accepted =
-                    accepted.map_err(|error| (books::ConnectionError::Tls, error.to_string()))?;
-                Socket::Tls(Box::new(accepted.into()))
-            }
+            Some(tls) => match self.encrypt(tls, stream).await {
+                Ok(Some(socket)) => socket,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err((books::ConnectionError::Tls, error.to_string())),
+            },
         };
         serve(
             Rc::clone(&self.front),

@@ -180,7 +180,7 @@ async fn copy_down(answer: Awaited, respond: &mut Responder, known: bool) -> End
         Err(broken) => return fail(respond, &broken.to_string()),
     };
     if let Some(status) = Status::from_headers(&head.headers) {
-        respond.status(&relayed(status, known));
+        respond.end(&relayed(status, known), head.headers);
         return Ended::Answered;
     }
     if head.status != http::StatusCode::OK {

@@ -1,37 +1,64 @@
 //! The process-wide byte budget.
 //!
-//! Everything a client has handed over and no OAP has confirmed is charged here: queued bytes,
-//! batches in flight, and messages of which only a part has arrived.
+//! Everything a client has handed over and no OAP has confirmed is charged here: queued bytes and
+//! batches in flight at one gate, messages of which only a part has arrived at another.
 //!
-//! Half-read messages are the delicate part. If every connection held a part and waited for room
-//! for the rest, nobody could finish. So one of them at a time, the *finisher*, may go on above the
-//! limit until its message is whole; whole messages never may. The seat is a gate of its own: who
-//! waits for room waits for the seat too. Otherwise, with nearly all of the budget held by parts,
-//! nobody would be told that the finisher is done.
+//! Half-read messages are the delicate part, because only their clients can end them. If they
+//! shared a gate with whole messages, the two could wait for each other for ever, and a few
+//! clients that never go on could stop everybody. So whole messages wait for whole messages alone,
+//! which leave by themselves. And if every connection held a part and waited for room for the rest,
+//! nobody could finish: one of them at a time, the *finisher*, may go on above the parts' limit
+//! until its message is whole. Its seat is a gate of its own: who waits for room waits for the seat
+//! too. Otherwise, with nearly all of the room held by parts, nobody would be told that the
+//! finisher is done.
 
 use std::task::{Context, Poll};
 
 use crate::gate::{Gate, WaiterId};
 
+/// One part in so many of the budget is for half-read messages.
+const PARTS: u64 = 5;
+
 /// Bytes that the process may hold for its clients.
 #[derive(Debug)]
 pub struct Budget {
-    gate: Gate,
+    whole: Gate,
+    parts: Gate,
     finisher: Gate,
 }
 
 impl Budget {
-    /// A budget of `bytes`.
+    /// A budget of `bytes` for whole messages, and a quarter of that for half-read ones.
     pub fn new(bytes: u64) -> Self {
+        Self::of(bytes, bytes / (PARTS - 1))
+    }
+
+    /// A budget of `bytes` in all.
+    pub fn within(bytes: u64) -> Self {
+        Self::of(bytes - bytes / PARTS, bytes / PARTS)
+    }
+
+    fn of(whole: u64, parts: u64) -> Self {
         Self {
-            gate: Gate::new(bytes),
+            whole: Gate::new(whole),
+            parts: Gate::new(parts),
             finisher: Gate::new(1),
         }
     }
 
     /// The level and its waiters, for whole messages.
     pub fn gate(&self) -> &Gate {
-        &self.gate
+        &self.whole
+    }
+
+    /// Bytes that are charged now.
+    pub fn used(&self) -> u64 {
+        self.whole.level() + self.parts.level()
+    }
+
+    /// Bytes that may be charged, the finisher's aside.
+    pub fn limit(&self) -> u64 {
+        self.whole.limit() + self.parts.limit()
     }
 }
 
@@ -62,32 +89,29 @@ impl PartCharge {
 
     /// Charges `bytes` more; pending while there is no room and another stream is the finisher.
     pub fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let Budget { gate, finisher } = &*self.budget;
+        let Budget {
+            parts, finisher, ..
+        } = &*self.budget;
         if self.finisher {
-            gate.take(bytes);
-        } else if gate.poll_take(self.waiter, bytes, cx).is_ready() {
+            parts.take(bytes);
+        } else if parts.poll_take(self.waiter, bytes, cx).is_ready() {
             finisher.forget(self.waiter);
         } else {
             if finisher.poll_take(self.waiter, 1, cx).is_pending() {
                 return Poll::Pending;
             }
-            gate.forget(self.waiter);
+            parts.forget(self.waiter);
             self.finisher = true;
-            gate.take(bytes);
+            parts.take(bytes);
         }
         self.bytes += bytes;
         Poll::Ready(())
     }
 
-    /// The message is whole and looks for room: `poll` sees the budget without this charge, which
-    /// would otherwise stand in its own way. Once it is ready the charge is gone.
+    /// The message is whole and looks for room among the others of its kind. Once `poll` is ready
+    /// the charge is gone.
     pub fn poll_hand_over<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        if self.bytes == 0 {
-            return poll();
-        }
-        self.budget.gate.lend(self.bytes);
         let polled = poll();
-        self.budget.gate.take(self.bytes);
         if polled.is_ready() {
             self.clear();
         }
@@ -98,7 +122,7 @@ impl PartCharge {
     pub fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes > 0 {
-            self.budget.gate.give_back(bytes);
+            self.budget.parts.give_back(bytes);
         }
         if std::mem::take(&mut self.finisher) {
             self.budget.finisher.give_back(1);
@@ -108,7 +132,7 @@ impl PartCharge {
 
 impl Drop for PartCharge {
     fn drop(&mut self) {
-        self.budget.gate.forget(self.waiter);
+        self.budget.parts.forget(self.waiter);
         self.budget.finisher.forget(self.waiter);
         self.clear();
     }
@@ -132,31 +156,48 @@ mod tests {
 
     #[test]
     fn one_half_read_message_may_finish_above_the_limit() {
-        let budget = Arc::new(Budget::new(100));
-        budget.gate().take(100);
+        let budget = Arc::new(Budget::new(400));
         let mut cx = Context::from_waker(Waker::noop());
         let mut first = PartCharge::new(Arc::clone(&budget));
         let mut second = PartCharge::new(Arc::clone(&budget));
         assert!(first.poll_grow(60, &mut cx).is_ready());
-        assert!(second.poll_grow(1, &mut cx).is_pending());
+        assert!(second.poll_grow(40, &mut cx).is_ready());
         assert!(first.poll_grow(60, &mut cx).is_ready());
-        assert_eq!(budget.gate().level(), 220);
-        let handed_over = first.poll_hand_over(|| {
-            assert_eq!(
-                budget.gate().level(),
-                100,
-                "its own charge is not in its way"
-            );
-            Poll::Ready(())
-        });
-        assert!(handed_over.is_ready());
-        assert_eq!(budget.gate().level(), 100);
+        assert!(second.poll_grow(1, &mut cx).is_pending());
+        assert_eq!(budget.used(), 160);
+        assert!(first.poll_hand_over(|| Poll::Ready(())).is_ready());
+        assert_eq!(budget.used(), 40);
         assert!(second.poll_grow(1, &mut cx).is_ready());
     }
 
     #[test]
-    fn a_waiter_learns_that_the_finisher_is_done_though_the_budget_stays_full() {
-        let budget = Arc::new(Budget::new(100));
+    fn a_whole_message_does_not_wait_for_half_read_ones() {
+        let budget = Arc::new(Budget::new(400));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut parts: Vec<_> = (0..4)
+            .map(|_| PartCharge::new(Arc::clone(&budget)))
+            .collect();
+        for part in &mut parts {
+            assert!(part.poll_grow(25, &mut cx).is_ready());
+        }
+        assert!(parts[0].poll_grow(300, &mut cx).is_ready());
+        let push = || {
+            let room = budget.gate().has_room(325);
+            if room { Poll::Ready(()) } else { Poll::Pending }
+        };
+        assert!(parts[0].poll_hand_over(push).is_ready());
+        assert!(budget.gate().has_room(400));
+    }
+
+    #[test]
+    fn the_whole_is_within_what_was_asked_for() {
+        assert_eq!(Budget::within(1 << 30).limit(), 1 << 30);
+        assert_eq!(Budget::new(400).limit(), 500);
+    }
+
+    #[test]
+    fn a_waiter_learns_that_the_finisher_is_done_though_the_parts_stay_full() {
+        let budget = Arc::new(Budget::new(400));
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
@@ -170,7 +211,7 @@ mod tests {
         assert!(finisher.poll_grow(1, &mut cx).is_ready());
         assert!(parts[0].poll_grow(1, &mut cx).is_pending());
         finisher.clear();
-        assert_eq!(budget.gate().level(), 90, "above the level of waking");
+        assert_eq!(budget.used(), 90, "above the level of waking");
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert!(parts[0].poll_grow(11, &mut cx).is_ready());
     }

@@ -131,11 +131,6 @@ impl Gate {
         }
     }
 
-    /// Lowers the level without waking anybody: for what will be taken again at once.
-    pub(crate) fn lend(&self, amount: u64) {
-        self.level.fetch_sub(amount, Ordering::SeqCst);
-    }
-
     /// Stops waiting.
     pub fn forget(&self, waiter: WaiterId) {
         if self.waiting.load(Ordering::SeqCst) == 0 {

@@ -96,7 +96,11 @@ pub async fn serve(
     mut drain: watch::Receiver<Drain>,
 ) -> Result<(), ConnectionError> {
     let io = Io::new(socket);
-    let connection = shake_hands(&front.options, &io).await?;
+    let connection = tokio::select! {
+        connection = shake_hands(&front.options, &io) => connection?,
+        // A client that has not spoken yet has nothing to lose.
+        _ = drain.wait_for(|phase| *phase != Drain::Open) => return Ok(()),
+    };
     let ended = accept_streams(&front, connection, &io, (peer, number), &mut drain).await;
     let farewell = poll_fn(|cx| io.poll_push(cx));
     let _pushed = tokio::time::timeout(FAREWELL, farewell).await;
@@ -215,6 +219,7 @@ fn open_stream(
             let compressed = match queued::is_compressed(&head.headers) {
                 Ok(compressed) => compressed,
                 Err(status) => {
+                    front.service.refused(Refusal::Metadata);
                     answer.respond_unsupported(&status);
                     return;
                 }

@@ -158,7 +158,13 @@ impl Responder {
 
     /// Answers with a status and nothing else.
     pub fn status(&mut self, status: &Status) {
+        self.end(status, HeaderMap::new());
+    }
+
+    /// Answers with a status and other fields, without a body.
+    pub fn end(&mut self, status: &Status, headers: HeaderMap) {
         let mut head: Response<()> = grpc_head();
+        head.headers_mut().extend(headers);
         status.write_to(head.headers_mut());
         let _gone = self.respond.send_response(head, true);
     }
