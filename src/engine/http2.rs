@@ -4,6 +4,7 @@ pub(super) mod channel;
 pub(super) mod front;
 mod io;
 pub(super) mod live;
+mod outbox;
 mod queued;
 
 /// Budget for small DATA frames that are received but unread. The crate's own default ends a

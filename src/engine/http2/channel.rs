@@ -72,6 +72,7 @@ pub type Closed = oneshot::Receiver<String>;
 pub struct Channel {
     requests: SendRequest<Bytes>,
     base: Rc<Uri>,
+    io: Io,
 }
 
 /// A batch on its way.
@@ -162,7 +163,7 @@ impl Channel {
             .await?;
         let (spoken, heard) = oneshot::channel();
         let (ended, closed) = oneshot::channel();
-        tokio::task::spawn_local(drive(connection, io, spoken, ended));
+        tokio::task::spawn_local(drive(connection, io.clone(), spoken, ended));
         if heard.await.is_err() {
             let reason = closed.await.unwrap_or_default();
             return Err(ConnectError::Io(std::io::Error::other(reason)));
@@ -171,6 +172,7 @@ impl Channel {
             Self {
                 requests,
                 base: Rc::new(base),
+                io,
             },
             closed,
         ))
@@ -193,6 +195,7 @@ impl Channel {
             Ok(Err(error)) => return Outcome::Lost(error.to_string()),
             Err(_) => return Outcome::TimedOut,
         };
+        let _loan = self.io.lend(batch.chunks);
         let mut answer = std::pin::pin!(read_answer(answer.0));
         let sent = tokio::select! {
             biased; // a node that refuses says so before everything is sent

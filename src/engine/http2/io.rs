@@ -11,8 +11,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::outbox::Outbox;
 use crate::engine::socket::Socket;
 
 /// One read. A connection that has filled it lets its streams run before it reads on, so that they
@@ -22,18 +24,8 @@ const READ_BUFFER: usize = 128 * 1024;
 /// One write. Large ones matter: each wakes the peer and walks the network stack once.
 const WRITE_BUFFER: usize = 512 * 1024;
 
-/// Up to this a round takes no full-sized buffer.
-const SMALL_WRITE: usize = 1024;
-
-/// What may be added to a buffer that is not yet full: a frame with its header.
-const LARGEST_FRAME: usize = 16 * 1024 + 9;
-
-/// Write buffers that a thread keeps for its next round.
-const SPARE_BUFFERS: usize = 2;
-
 thread_local! {
     static READ: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
-    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A handle; the crate holds one and the connection's driver another.
@@ -47,8 +39,7 @@ struct Inner {
     socket: Socket,
     ahead: Option<Ahead>,
     full_read: bool,
-    pending: Vec<u8>,
-    pending_at: usize,
+    outbox: Outbox,
 }
 
 impl Io {
@@ -57,8 +48,7 @@ impl Io {
             socket,
             ahead: None,
             full_read: false,
-            pending: Vec::new(),
-            pending_at: 0,
+            outbox: Outbox::default(),
         };
         Self {
             inner: Rc::new(RefCell::new(inner)),
@@ -71,6 +61,15 @@ impl Io {
         self.seen.get()
     }
 
+    /// Lets frames that lie in these chunks be written without a copy, until the loan is dropped.
+    pub(super) fn lend<'a>(&self, chunks: &'a [Bytes]) -> Loan<'a> {
+        self.inner.borrow_mut().outbox.lend(chunks);
+        Loan {
+            io: self.clone(),
+            chunks,
+        }
+    }
+
     /// Writes what has been collected.
     pub(super) fn poll_push(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.inner.borrow_mut();
@@ -79,54 +78,26 @@ impl Io {
     }
 }
 
+/// Chunks that a connection may write from.
+pub(super) struct Loan<'a> {
+    io: Io,
+    chunks: &'a [Bytes],
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.io.inner.borrow_mut().outbox.take_back(self.chunks);
+    }
+}
+
 impl Inner {
     fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.pending_at < self.pending.len() {
-            let unsent = &self.pending[self.pending_at..];
-            let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, unsent))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.pending_at += sent;
-        }
-        self.recycle();
+        ready!(self.outbox.poll_write_to(&mut self.socket, cx))?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
-    /// A connection that has nothing to say holds no buffer.
-    fn recycle(&mut self) {
-        let mut buffer = std::mem::take(&mut self.pending);
-        self.pending_at = 0;
-        if buffer.capacity() >= WRITE_BUFFER {
-            buffer.clear();
-            SPARE.with_borrow_mut(|spare| {
-                if spare.len() < SPARE_BUFFERS {
-                    spare.push(buffer);
-                }
-            });
-        }
-    }
-
-    /// Small answers get a buffer of their size; what outgrows it moves to a full-sized one, which
-    /// the thread reuses.
-    fn collect(&mut self, data: &[u8]) {
-        let wanted = self.pending.len() + data.len();
-        if wanted > self.pending.capacity().max(SMALL_WRITE) && !self.is_full_sized() {
-            let mut buffer = SPARE
-                .with_borrow_mut(Vec::pop)
-                .unwrap_or_else(|| Vec::with_capacity(WRITE_BUFFER + LARGEST_FRAME));
-            buffer.extend_from_slice(&self.pending);
-            self.pending = buffer;
-        }
-        self.pending.extend_from_slice(data);
-    }
-
-    fn is_full_sized(&self) -> bool {
-        self.pending.capacity() >= WRITE_BUFFER
-    }
-
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.pending.len() - self.pending_at < WRITE_BUFFER {
+        if self.outbox.bytes() < WRITE_BUFFER {
             return Poll::Ready(Ok(()));
         }
         self.poll_push(cx)
@@ -202,7 +173,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         let mut inner = self.inner.borrow_mut();
         ready!(inner.poll_room(cx))?;
-        inner.collect(data);
+        inner.outbox.collect(data);
         Poll::Ready(Ok(data.len()))
     }
 
@@ -214,7 +185,7 @@ impl AsyncWrite for Io {
         let mut inner = self.inner.borrow_mut();
         ready!(inner.poll_room(cx))?;
         for slice in slices {
-            inner.collect(slice);
+            inner.outbox.collect(slice);
         }
         Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
     }
