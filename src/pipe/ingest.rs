@@ -31,7 +31,10 @@ pub struct QueuedCall {
     waiter: WaiterId,
     /// Taken over this call, for the acknowledgement.
     taken: u64,
-    /// How much of the present run has been taken, for keyed rows.
+    /// Runs of more messages are taken one by one: a small queue would else be overfilled by the
+    /// run that finds it empty.
+    longest_run: u32,
+    /// How much of the present run has been taken, where messages are taken one by one.
     done: usize,
     /// Reused for each message's key.
     scratch: Vec<u8>,
@@ -50,12 +53,10 @@ impl QueuedCall {
     pub fn new(served: &Served, key: RouteKey, origin: Origin) -> Option<Self> {
         let queue = Arc::clone(served.pipe.queue.as_ref()?);
         let waiter = WaiterId::next();
-        // One connection's data stays in one partition, and so in order.
-        let mut partition = partition_of(&origin.connection.to_le_bytes(), &*queue);
-        if key == RouteKey::None {
-            let spread = origin.connection % queue.partitions() as u64;
-            partition = usize::try_from(spread).unwrap_or(0);
-        }
+        // One connection's data stays in one partition, and so in order. Connections are dealt to
+        // workers by the same remainder, so the partition's sender is on the same thread.
+        let partition = origin.connection % queue.partitions() as u64;
+        let room = queue.capacity() / queue.partitions() as u64;
         let route = (key == RouteKey::Stream).then(|| Arc::from(waiter.to_bytes()));
         Some(Self {
             pipe: Arc::clone(&served.pipe),
@@ -66,9 +67,10 @@ impl QueuedCall {
                 route,
                 token: origin.token,
             },
-            partition,
+            partition: usize::try_from(partition).unwrap_or(0),
             waiter,
             taken: 0,
+            longest_run: u32::try_from(room / 8).unwrap_or(u32::MAX),
             done: 0,
             scratch: Vec::new(),
         })
@@ -104,7 +106,7 @@ impl QueuedCall {
     }
 
     /// Each message goes where its key says; a message without one follows the last that had one.
-    fn poll_push_keyed(
+    fn poll_push_each(
         &mut self,
         framed: &[u8],
         fields: &[&[u32]],
@@ -135,8 +137,11 @@ fn partition_of(key: &[u8], queue: &dyn Queue) -> usize {
 impl Ingest for QueuedCall {
     fn poll_messages(&mut self, framed: &[u8], count: u32, cx: &mut Context<'_>) -> Poll<()> {
         match self.key {
-            RouteKey::None | RouteKey::Stream => self.poll_push(framed, count, cx),
-            RouteKey::Fields(fields) => self.poll_push_keyed(framed, fields, cx),
+            RouteKey::Fields(fields) => self.poll_push_each(framed, fields, cx),
+            RouteKey::None | RouteKey::Stream if count <= self.longest_run => {
+                self.poll_push(framed, count, cx)
+            }
+            RouteKey::None | RouteKey::Stream => self.poll_push_each(framed, &[], cx),
         }
     }
 

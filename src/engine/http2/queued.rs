@@ -22,7 +22,7 @@ use crate::engine::{Code, Ingest, Refusal, Status};
 const UNCHARGED_PART: usize = 16 * 1024;
 
 /// Most bytes that are taken from a stream at once.
-const GATHER_BYTES: usize = 32 * 1024;
+const GATHER_BYTES: usize = 16 * 1024;
 
 /// What the method and the request's headers promise.
 pub(super) struct Expected {
@@ -238,7 +238,9 @@ fn poll_gather(
         };
         length += next.len();
         let chunks = many.get_or_insert_with(|| {
-            let mut spare = GATHER.with_borrow_mut(Vec::pop).unwrap_or_default();
+            let mut spare = GATHER
+                .with_borrow_mut(Vec::pop)
+                .unwrap_or_else(|| Vec::with_capacity(2 * GATHER_BYTES));
             spare.extend_from_slice(&first);
             spare
         });
