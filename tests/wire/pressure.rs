@@ -45,10 +45,10 @@ async fn push(mut call: Call, name: String, count: usize, sent: Arc<AtomicU64>) 
 #[tokio::test]
 async fn small_messages_that_wait_for_stalled_nodes_cost_no_connection() {
     const CONNECTIONS: usize = 20;
-    // With an eighth their windows would be all of the connection's.
-    const STREAMS: usize = 7;
+    // With a sixteenth their windows would be all of the connection's.
+    const STREAMS: usize = 15;
     // More than a stream's window and what the gateway takes at once.
-    const EACH: usize = 1100;
+    const EACH: usize = 550;
     let gateway = Gateway::start_with(2, |settings| small_queue(settings, WhenFull::Block)).await;
     for sink in &gateway.sinks {
         sink.set_fault(no_segments());
@@ -118,17 +118,17 @@ async fn a_poll_beside_blocked_streams_is_answered() {
     let client = gateway.client().await;
     let sent = Arc::<AtomicU64>::default();
     let mut pushing = Vec::new();
-    for stream in 0..7 {
+    for stream in 0..15 {
         let call = client.open(SEGMENTS).await;
         pushing.push(tokio::spawn(push(
             call,
             stream.to_string(),
-            1100,
+            550,
             Arc::clone(&sent),
         )));
     }
     let clients = [client];
-    all_windows_full(&gateway, &clients, &sent, 7).await;
+    all_windows_full(&gateway, &clients, &sent, 15).await;
     let [client] = clients;
     let request = configuration_request("shop");
     for _ in 0..50 {
@@ -141,7 +141,7 @@ async fn a_poll_beside_blocked_streams_is_answered() {
     for call in pushing {
         assert_eq!(call.await.unwrap().answer().await.ok(), EMPTY);
     }
-    assert_eq!(gateway.stop().await.delivered, 7700 + 50);
+    assert_eq!(gateway.stop().await.delivered, 15 * 550 + 50);
 }
 
 /// Decision 21: a call that goes away first is not enqueued.
