@@ -9,6 +9,7 @@ use perigee::sink::task::{Task, TaskKind};
 use perigee::telemetry::books::Refusal;
 use perigee_proto::skywalking::{v3 as sw, v10};
 use prost::Message;
+use tokio::net::TcpSocket;
 
 use crate::client::{Client, soon};
 use crate::gateway::{Gateway, settings};
@@ -231,15 +232,17 @@ async fn a_callers_deadline_resets_an_upload_that_was_answered_already() {
     soon(gateway.sink().wait_until(cut)).await;
 }
 
-/// An address that nobody listens on.
-async fn nobody() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// Holds an address on which nobody listens.
+fn nobody() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
 }
 
 #[tokio::test]
 async fn without_a_ready_node_a_call_waits_for_its_deadline() {
-    let gateway = gateway_of(&[nobody().await]).await;
+    let nobody = nobody();
+    let gateway = gateway_of(&[nobody.local_addr().unwrap()]).await;
     let client = gateway.client().await;
     let began = Instant::now();
     let timeout = [("grpc-timeout", "400m")];
@@ -251,7 +254,8 @@ async fn without_a_ready_node_a_call_waits_for_its_deadline() {
 
 #[tokio::test]
 async fn without_a_ready_node_a_call_waits_five_seconds_at_most() {
-    let gateway = gateway_of(&[nobody().await]).await;
+    let nobody = nobody();
+    let gateway = gateway_of(&[nobody.local_addr().unwrap()]).await;
     let client = gateway.client().await;
     let began = Instant::now();
     let timeout = [("grpc-timeout", "60S")];

@@ -45,10 +45,10 @@ async fn push(mut call: Call, name: String, count: usize, sent: Arc<AtomicU64>) 
 #[tokio::test]
 async fn small_messages_that_wait_for_stalled_nodes_cost_no_connection() {
     const CONNECTIONS: usize = 20;
-    // With an eighth their windows would be all of the connection's.
-    const STREAMS: usize = 7;
-    // More than a stream's window.
-    const EACH: usize = 900;
+    // With a sixteenth their windows would be all of the connection's.
+    const STREAMS: usize = 15;
+    // More than a stream's window and what the gateway takes at once.
+    const EACH: usize = 550;
     let gateway = Gateway::start_with(2, |settings| small_queue(settings, WhenFull::Block)).await;
     for sink in &gateway.sinks {
         sink.set_fault(no_segments());
@@ -118,17 +118,17 @@ async fn a_poll_beside_blocked_streams_is_answered() {
     let client = gateway.client().await;
     let sent = Arc::<AtomicU64>::default();
     let mut pushing = Vec::new();
-    for stream in 0..7 {
+    for stream in 0..15 {
         let call = client.open(SEGMENTS).await;
         pushing.push(tokio::spawn(push(
             call,
             stream.to_string(),
-            1000,
+            550,
             Arc::clone(&sent),
         )));
     }
     let clients = [client];
-    all_windows_full(&gateway, &clients, &sent, 7).await;
+    all_windows_full(&gateway, &clients, &sent, 15).await;
     let [client] = clients;
     let request = configuration_request("shop");
     for _ in 0..50 {
@@ -141,7 +141,7 @@ async fn a_poll_beside_blocked_streams_is_answered() {
     for call in pushing {
         assert_eq!(call.await.unwrap().answer().await.ok(), EMPTY);
     }
-    assert_eq!(gateway.stop().await.delivered, 7000 + 50);
+    assert_eq!(gateway.stop().await.delivered, 15 * 550 + 50);
 }
 
 /// Decision 21: a call that goes away first is not enqueued.
@@ -198,7 +198,8 @@ async fn shed(when_full: WhenFull, reason: DropReason) -> BTreeSet<usize> {
     let client = gateway.client().await;
     let mut call = client.open(SEGMENTS).await;
     for number in 0..ALL {
-        let message = segment(&number.to_string(), "shop");
+        // So long that few of them are taken at once.
+        let message = padded_segment(&number.to_string(), "shop", 20 << 10);
         call.send(framed(&message)).await.unwrap();
     }
     call.half_close();
@@ -216,21 +217,21 @@ async fn shed(when_full: WhenFull, reason: DropReason) -> BTreeSet<usize> {
     assert_eq!(totals.delivered, arrived.len() as u64);
     assert_eq!(totals.dropped_for(reason), totals.dropped_in_all());
     assert_eq!(totals.delivered + totals.dropped_in_all(), ALL as u64);
-    assert!((1..=100).contains(&arrived.len()), "{}", arrived.len());
+    assert!((90..=101).contains(&arrived.len()), "{}", arrived.len());
     arrived
 }
 
 #[tokio::test]
 async fn a_full_queue_may_let_go_of_the_newest() {
     let arrived = shed(WhenFull::DropNewest, DropReason::QueueFull).await;
-    assert_eq!(arrived, (0..100).collect());
+    assert_eq!(arrived, (0..arrived.len()).collect());
 }
 
 #[tokio::test]
 async fn a_full_queue_may_let_go_of_the_oldest() {
     let arrived = shed(WhenFull::DropOldest, DropReason::Evicted).await;
-    assert!(arrived.contains(&499), "{arrived:?}");
-    assert!(!arrived.contains(&250), "{arrived:?}");
+    let last = arrived.iter().rev().take(80);
+    assert!(last.eq((420..500).rev().collect::<Vec<_>>().iter()));
 }
 
 #[tokio::test]
