@@ -19,7 +19,7 @@ use crate::engine::socket::Socket;
 
 /// One read. A connection that has filled it lets its streams run before it reads on, so that they
 /// find the data in the cache.
-const READ_BUFFER: usize = 128 * 1024;
+const READ_BUFFER: usize = 256 * 1024;
 
 /// One write. Large ones matter: each wakes the peer and walks the network stack once.
 const WRITE_BUFFER: usize = 512 * 1024;
