@@ -77,7 +77,7 @@ impl Pipes {
         let queues: Vec<_> = settings
             .pipes
             .iter()
-            .map(|pipe| build_queue(pipe, &budget))
+            .map(|pipe| build_queue(pipe, settings.limits.workers, &budget))
             .collect();
         let levels = QueueLevels {
             queues: queues.clone(),
@@ -144,10 +144,16 @@ fn served(pipe: &Arc<Pipe>) -> impl Iterator<Item = (&'static str, Served)> + us
     })
 }
 
-fn build_queue(pipe: &settings::Pipe, budget: &Arc<Budget>) -> Option<Arc<dyn Queue>> {
+/// Partitions are rounded up to a multiple of the workers, so that each worker empties as many and
+/// a connection's data stays on its thread.
+fn build_queue(
+    pipe: &settings::Pipe,
+    workers: usize,
+    budget: &Arc<Budget>,
+) -> Option<Arc<dyn Queue>> {
     let settings = pipe.queue?;
     let options = perigee_queue_memory::Options {
-        partitions: settings.partition,
+        partitions: settings.partition.next_multiple_of(workers.max(1)),
         messages_per_partition: settings.event_buffer_size,
         when_full: settings.when_full,
     };

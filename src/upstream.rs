@@ -19,7 +19,7 @@ use crate::telemetry::books::Books;
 
 mod node;
 
-pub use node::{Failure, Node};
+pub use node::{Failure, LAG, Node};
 
 /// Longest wait after the start for nodes that have not been tried.
 const SETTLING: Duration = Duration::from_millis(500);
@@ -75,6 +75,15 @@ impl Slots {
     fn is_free(&self, node: NodeId) -> bool {
         self.used.borrow().get(&node).copied().unwrap_or(0) < self.limit
     }
+}
+
+/// Nodes that are ready and not lagging.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usable {
+    /// How many.
+    pub nodes: usize,
+    /// Batches of the asking sender that are there.
+    pub used: usize,
 }
 
 /// A slot in use; free again when dropped.
@@ -160,14 +169,18 @@ impl Upstream {
         self.announce();
     }
 
-    /// How many nodes are ready.
-    pub fn ready(&self) -> usize {
+    /// The nodes that take batches now, with the slots that are used there.
+    pub fn usable(&self, slots: &Slots) -> Usable {
         let now = Instant::now();
-        self.nodes
-            .borrow()
-            .values()
-            .filter(|node| node.is_ready(now))
-            .count()
+        let used = slots.used.borrow();
+        let mut usable = Usable::default();
+        for (id, node) in &*self.nodes.borrow() {
+            if node.is_ready(now) && !node.is_lagging(now) {
+                usable.nodes += 1;
+                usable.used += used.get(id).copied().unwrap_or(0);
+            }
+        }
+        usable
     }
 
     /// Chooses a node for a batch; `None`: ask again after a change.
@@ -206,9 +219,9 @@ impl Upstream {
             if let Some(picked) = self.pick(request, slots) {
                 return picked;
             }
-            let _waiting = Waiting::new(&self.waiting);
+            let _waiting = Counted::new(&self.waiting);
             // A node becomes lagging by the passing of time alone, which nobody announces.
-            let _looked_again = tokio::time::timeout(node::LAG, changes.changed()).await;
+            let _looked_again = tokio::time::timeout(LAG, changes.changed()).await;
         }
     }
 
@@ -228,16 +241,17 @@ impl Upstream {
     }
 }
 
-struct Waiting<'a>(&'a Cell<usize>);
+/// One more until dropped.
+pub(crate) struct Counted<'a>(&'a Cell<usize>);
 
-impl<'a> Waiting<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
+impl<'a> Counted<'a> {
+    pub(crate) fn new(count: &'a Cell<usize>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }

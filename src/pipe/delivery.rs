@@ -5,6 +5,7 @@
 //! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
 //! books.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::HeaderValue;
-use perigee_plugin_api::protocol::{Forward, Queued};
+use perigee_plugin_api::protocol::{Forward, Queued, RouteKey};
 use perigee_plugin_api::queue::{Batch, LaneKey, Queue, Settled};
 use tracing::{debug, error, warn};
 
@@ -22,10 +23,19 @@ use crate::balance::backoff::RetryPause;
 use crate::balance::{NodeId, Request, Route};
 use crate::engine::{Code, Outcome, Outgoing, Status, messages};
 use crate::telemetry::books::DropReason;
-use crate::upstream::{Failure, Picked, Slot, Slots, Upstream};
+use crate::telemetry::log::RateLimited;
+use crate::upstream::{Counted, Failure, Picked, Slot, Slots, Upstream, Usable};
 
 /// Unary calls of one batch that are open at a time.
 const UNARY_CALLS: usize = 32;
+
+/// How long data is held whose own caller's token is refused. A token of ours that is refused is
+/// for an operator to mend, and everything waits for that; a caller's is that caller's matter, and
+/// its data must not fill the queue that others share.
+const CALLERS_TOKEN: Duration = Duration::from_secs(10);
+
+/// Between two lines of the log about the same trouble.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a partition's deliveries share.
 pub struct Delivery {
@@ -35,6 +45,10 @@ pub struct Delivery {
     pub(super) upstream: Rc<Upstream>,
     pub(super) slots: Rc<Slots>,
     pub(super) options: SenderOptions,
+    /// Deliveries that have not found their first node.
+    waiting: Cell<usize>,
+    drops: RateLimited,
+    holds: RateLimited,
 }
 
 /// Messages that share one fate.
@@ -50,6 +64,7 @@ type Place = (Picked, Rc<Slot>);
 /// What one batch's parts share.
 struct Context {
     lane: LaneKey,
+    key: RouteKey,
     path: &'static str,
     timeout: Duration,
     oldest: Instant,
@@ -78,6 +93,34 @@ enum Attempt {
 }
 
 impl Delivery {
+    /// For one partition of a pipe.
+    pub(super) fn new(
+        pipe: &Arc<Pipe>,
+        queue: &Arc<dyn Queue>,
+        partition: usize,
+        upstream: &Rc<Upstream>,
+        options: &SenderOptions,
+    ) -> Self {
+        Self {
+            pipe: Arc::clone(pipe),
+            queue: Arc::clone(queue),
+            partition,
+            upstream: Rc::clone(upstream),
+            slots: Rc::new(Slots::new(options.max_in_flight)),
+            options: options.clone(),
+            waiting: Cell::new(0),
+            drops: RateLimited::new(LOG_PAUSE),
+            holds: RateLimited::new(LOG_PAUSE),
+        }
+    }
+
+    /// How many deliveries take up room at nodes that can be used, or look for it. What is parked,
+    /// because it is to be tried again later or its node is lagging, is no part of it: it must not
+    /// keep the partition's other data from leaving.
+    pub(super) fn under_way(&self, usable: &Usable) -> usize {
+        usable.used + self.waiting.get()
+    }
+
     /// Delivers a batch and settles it.
     pub(super) async fn run(self: Rc<Self>, batch: Batch) {
         self.pipe
@@ -118,6 +161,7 @@ impl Delivery {
                 Forward::Unary(_) => self.options.unary_timeout,
             },
             oldest,
+            key: queued.key,
             expires: oldest + queued.ttl.map_or(max_age, |ttl| ttl.min(max_age)),
             token: ours.or_else(callers),
             lane,
@@ -137,7 +181,7 @@ impl Delivery {
 
     /// One call a message, all to the same node as long as it takes them.
     async fn deliver_each(&self, context: &Context, whole: Part) {
-        let place = self.place(context, whole.count, None).await;
+        let place = self.first_place(context, whole.count).await;
         let mut calls = FuturesUnordered::new();
         for chunk in &whole.chunks {
             for message in messages(chunk) {
@@ -153,6 +197,8 @@ impl Delivery {
                 calls.push(self.deliver(context, part, place.clone()));
             }
         }
+        // What is left of the calls holds the slot, and nothing that waits to be tried again.
+        drop(place);
         while calls.next().await.is_some() {}
     }
 
@@ -165,6 +211,7 @@ impl Delivery {
         loop {
             let next = match place.take() {
                 Some(place) => Some(place),
+                None if attempts == 0 => self.first_place(context, part.count).await,
                 None => self.place(context, part.count, avoid).await,
             };
             let Some((picked, slot)) = next else {
@@ -176,10 +223,17 @@ impl Delivery {
                 );
             };
             attempts += 1;
+            let started = Instant::now();
             let outcome = self.send(context, &part, &picked, attempts).await;
             drop(slot);
-            let verdict = judge(&outcome);
-            self.tell_node(&picked, verdict, part.count);
+            let verdict = match judge(&outcome) {
+                // The node has been heard meanwhile: it is this call that is slow.
+                Verdict::Elsewhere(Failure::Stalled) if picked.channel.has_heard_since(started) => {
+                    Verdict::Elsewhere(Failure::Other)
+                }
+                verdict => verdict,
+            };
+            self.tell_node(&picked, &outcome, verdict, part.count);
             match verdict {
                 Verdict::Delivered => return self.delivered(context, &part),
                 Verdict::Isolate if part.count > 1 => return self.halve(context, part),
@@ -198,10 +252,15 @@ impl Delivery {
                     debug!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
                         outcome = describe(&outcome), count = part.count, "batch kept for retry");
                 }
-                Verdict::Hold => {
-                    error!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
-                        outcome = describe(&outcome), "the OAP refuses our token, data is held");
+                Verdict::Hold if self.is_held_too_long(context) => {
+                    return self.drop_part(
+                        context,
+                        &part,
+                        DropReason::Rejected,
+                        &describe(&outcome),
+                    );
                 }
+                Verdict::Hold => self.complain(&picked, &outcome),
             }
             if retry.max_attempts.is_some_and(|most| attempts >= most) {
                 return self.drop_part(context, &part, DropReason::Attempts, &describe(&outcome));
@@ -216,12 +275,34 @@ impl Delivery {
         }
     }
 
+    fn is_held_too_long(&self, context: &Context) -> bool {
+        self.options.authentication.is_none() && context.oldest.elapsed() > CALLERS_TOKEN
+    }
+
+    fn complain(&self, picked: &Picked, outcome: &Outcome) {
+        if let Some(suppressed) = self.holds.permit(Instant::now()) {
+            error!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
+                outcome = describe(outcome), suppressed, "the OAP refuses the token, data is held");
+        }
+    }
+
+    /// Like [`Self::place`], for data that nobody has tried to deliver.
+    async fn first_place(&self, context: &Context, count: u32) -> Option<Place> {
+        let _waiting = Counted::new(&self.waiting);
+        self.place(context, count, None).await
+    }
+
     /// A node and a slot there; `None` when the part expires first.
     async fn place(&self, context: &Context, count: u32, avoid: Option<NodeId>) -> Option<Place> {
         if Instant::now() >= context.expires {
             return None;
         }
-        let route = context.lane.route.as_deref().map_or(Route::Any, Route::Key);
+        let route = match (context.lane.route.as_deref(), context.key) {
+            (None, _) => Route::Any,
+            // A stream's messages are together anyway while it has a batch in flight.
+            (Some(key), RouteKey::Stream) => Route::Stream(key),
+            (Some(key), RouteKey::None | RouteKey::Fields(_)) => Route::Key(key),
+        };
         let request = Request {
             pipe: self.pipe.index,
             route,
@@ -256,8 +337,11 @@ impl Delivery {
         outcome
     }
 
-    fn tell_node(&self, picked: &Picked, verdict: Verdict, count: u32) {
+    fn tell_node(&self, picked: &Picked, outcome: &Outcome, verdict: Verdict, count: u32) {
         let node = &picked.node;
+        if matches!(outcome, Outcome::Answered(_)) {
+            node.answered();
+        }
         match verdict {
             Verdict::Delivered => {
                 node.books().delivered.add(count.into());
@@ -285,15 +369,17 @@ impl Delivery {
     }
 
     fn drop_part(&self, context: &Context, part: &Part, reason: DropReason, why: &str) -> Attempt {
-        let pipe = &self.pipe.settings.name;
-        warn!(
-            pipe,
-            path = context.path,
-            reason = reason.label(),
-            count = part.count,
-            why,
-            "dropped"
-        );
+        if let Some(suppressed) = self.drops.permit(Instant::now()) {
+            warn!(
+                pipe = self.pipe.settings.name,
+                path = context.path,
+                reason = reason.label(),
+                count = part.count,
+                why,
+                suppressed,
+                "dropped"
+            );
+        }
         self.pipe.books.dropped(reason, part.count.into());
         self.settle(context, part)
     }

@@ -101,7 +101,9 @@ impl QueuedCall {
     fn drop_reason(&self) -> DropReason {
         match self.pipe.settings.queue.map(|queue| queue.when_full) {
             Some(WhenFull::DropOldest) => DropReason::Evicted,
-            _ => DropReason::QueueFull,
+            Some(WhenFull::DropNewest) => DropReason::QueueFull,
+            // A queue that blocks lets go of nothing until it is closed.
+            Some(WhenFull::Block) | None => DropReason::Shutdown,
         }
     }
 

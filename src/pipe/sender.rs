@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use super::Pipe;
 use super::delivery::Delivery;
-use crate::upstream::{Slots, Upstream};
+use crate::upstream::{LAG, Upstream};
 
 /// A batch is not cut below this many messages to reach more nodes: the tolerance of even shares.
 const SMALLEST_SHARE: u32 = 16;
@@ -53,21 +53,13 @@ impl Sender {
         options: &SenderOptions,
     ) -> Option<Self> {
         let queue = Arc::clone(pipe.queue.as_ref()?);
-        let slots = Rc::new(Slots::new(options.max_in_flight));
-        let delivery = Rc::new(Delivery {
-            pipe: Arc::clone(pipe),
-            queue: Arc::clone(&queue),
-            partition,
-            upstream: Rc::clone(upstream),
-            slots,
-            options: options.clone(),
-        });
+        let delivery = Delivery::new(pipe, &queue, partition, upstream, options);
         Some(Self {
             pipe: Arc::clone(pipe),
             queue,
             partition,
             upstream: Rc::clone(upstream),
-            delivery,
+            delivery: Rc::new(delivery),
             max_in_flight: options.max_in_flight,
         })
     }
@@ -105,12 +97,19 @@ impl Sender {
         if !self.upstream.has_settled() {
             return Poll::Pending;
         }
-        let ready = self.upstream.ready();
-        // With no node ready one set of batches waits outside the queue, ready to go.
-        if under_way >= self.max_in_flight * ready.max(1) {
+        let usable = self.upstream.usable(&self.delivery.slots);
+        let busy = match usable.nodes {
+            // One set of batches waits outside the queue, ready to go.
+            0 => under_way,
+            _ => self.delivery.under_way(&usable),
+        };
+        if busy >= self.max_in_flight * usable.nodes.max(1) {
+            // A node becomes lagging by the passing of time alone, which nobody announces.
+            timer.as_mut().reset((Instant::now() + LAG).into());
+            let _armed = timer.as_mut().poll(cx);
             return Poll::Pending;
         }
-        let limits = self.limits(under_way, ready);
+        let limits = self.limits(busy, usable.nodes);
         loop {
             match self
                 .queue

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use perigee_plugin_api::discovery::Endpoint;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
@@ -32,7 +33,7 @@ const FIRST_HOLD: Duration = Duration::from_millis(200);
 const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// A node that owes answers and has given none for this long gets no more batches meanwhile.
-pub(super) const LAG: Duration = Duration::from_millis(250);
+pub const LAG: Duration = Duration::from_millis(250);
 
 /// How a node failed a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub struct Node {
     /// The latest connection was given up, and the node has answered nothing since.
     stalled: Cell<bool>,
     in_flight: Cell<u64>,
-    /// When it last answered, or was first asked after a rest.
+    /// When it last answered a batch, or was first asked after a rest.
     heard: Cell<Instant>,
     /// Ends the present connection.
     disconnect: Notify,
@@ -125,6 +126,11 @@ impl Node {
             node: Rc::clone(self),
             count: count.into(),
         }
+    }
+
+    /// The node has answered a batch, whatever it said.
+    pub fn answered(&self) {
+        self.heard.set(Instant::now());
     }
 
     /// The node has taken something.
@@ -202,6 +208,11 @@ impl Node {
         };
         self.books.connects.add(1);
         let connected = Channel::connect(&target).await;
+        // What was meant for the last connection must not end this one.
+        let _stale = self.disconnect.notified().now_or_never();
+        if self.left.get() {
+            return false;
+        }
         self.tried.set(true);
         let (channel, closed) = match connected {
             Ok(connected) => connected,
@@ -251,7 +262,6 @@ impl Drop for Sending {
         self.node
             .in_flight
             .set(self.node.in_flight.get() - self.count);
-        self.node.heard.set(Instant::now());
         self.node.books.in_flight.dec();
     }
 }

@@ -14,6 +14,7 @@ mod bystander;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod delivery;
 mod gateway;
 #[cfg(test)]
 mod large;

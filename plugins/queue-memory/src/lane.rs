@@ -8,7 +8,7 @@
 //!   own, of exact size: it would leave a large hole otherwise.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use perigee_plugin_api::queue::{Batch, LaneKey, Limits, Record, Settled};
@@ -17,9 +17,13 @@ use crate::wire::{self, Run};
 
 /// Size of a chunk of a lane that holds much.
 const CHUNK: usize = 64 * 1024;
-/// Size of the first chunk of a lane; of a lane with a route, of which there may be thousands.
+/// Size of the first chunk of a lane; of a lane with a route or a token, of which there may be
+/// thousands.
 const FIRST_CHUNK: usize = 4 * 1024;
 const FIRST_ROUTED_CHUNK: usize = 512;
+/// Messages whose arrivals differ by more share neither chunk nor batch: a batch is as old as its
+/// oldest message, and young ones must not expire with it.
+const AGE_SPREAD: Duration = Duration::from_secs(5);
 /// A larger message that does not fit into the last chunk gets its own.
 const LARGE: usize = CHUNK / 4;
 
@@ -33,6 +37,10 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn is_as_old_as(&self, arrival: Instant) -> bool {
+        arrival.saturating_duration_since(self.oldest) <= AGE_SPREAD
+    }
+
     fn spare(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
@@ -95,7 +103,9 @@ impl Lane {
         let mut rest = record.messages;
         let mut count = record.count;
         while !rest.is_empty() {
-            let spare = self.chunks.back().map_or(0, Chunk::spare);
+            let last = self.chunks.back();
+            let last = last.filter(|chunk| chunk.is_as_old_as(record.now));
+            let spare = last.map_or(0, Chunk::spare);
             let run = if rest.len() <= spare {
                 Run {
                     count,
@@ -134,9 +144,10 @@ impl Lane {
         let capacity = if first > LARGE {
             first
         } else {
-            let smallest = match self.key.route {
-                Some(_) => FIRST_ROUTED_CHUNK,
-                None => FIRST_CHUNK,
+            let smallest = if self.key.route.is_some() || self.key.token.is_some() {
+                FIRST_ROUTED_CHUNK
+            } else {
+                FIRST_CHUNK
             };
             let held = usize::try_from(self.bytes).map_or(CHUNK, |held| held.min(CHUNK));
             held.next_power_of_two()
@@ -161,6 +172,9 @@ impl Lane {
             oldest: self.oldest()?,
         };
         while let Some(chunk) = self.chunks.front_mut() {
+            if chunk.oldest.saturating_duration_since(batch.oldest) > AGE_SPREAD {
+                break;
+            }
             let count = u64::from(most - batch.count);
             let bytes = limits.bytes.saturating_sub(batch.bytes);
             let mut run = if u64::from(chunk.count) <= count && chunk.bytes.len() as u64 <= bytes {

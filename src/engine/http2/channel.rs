@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
@@ -178,6 +178,11 @@ impl Channel {
         ))
     }
 
+    /// Whether the node has sent anything since then, for whichever call.
+    pub fn has_heard_since(&self, then: Instant) -> bool {
+        self.io.heard().is_some_and(|heard| heard > then)
+    }
+
     /// Whether both are the same connection.
     pub fn is_same(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.base, &other.base)
@@ -278,7 +283,7 @@ async fn drive(
     let mut spoken = Some(spoken);
     let result = poll_fn(|cx| {
         let polled = std::pin::Pin::new(&mut connection).poll(cx);
-        if io.has_spoken()
+        if io.heard().is_some()
             && let Some(spoken) = spoken.take()
         {
             // Nobody listens when the connect has timed out; then the channel is dropped, too.

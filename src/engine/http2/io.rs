@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,7 +33,7 @@ thread_local! {
 #[derive(Clone)]
 pub(super) struct Io {
     inner: Rc<RefCell<Inner>>,
-    seen: Rc<Cell<bool>>,
+    heard: Rc<Cell<Option<Instant>>>,
 }
 
 struct Inner {
@@ -52,13 +53,13 @@ impl Io {
         };
         Self {
             inner: Rc::new(RefCell::new(inner)),
-            seen: Rc::new(Cell::new(false)),
+            heard: Rc::default(),
         }
     }
 
-    /// Whether the peer has sent anything yet.
-    pub(super) fn has_spoken(&self) -> bool {
-        self.seen.get()
+    /// When the peer last sent anything.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard.get()
     }
 
     /// Lets frames that lie in these chunks be written without a copy, until the loan is dropped.
@@ -159,7 +160,7 @@ impl AsyncRead for Io {
         let before = out.filled().len();
         let polled = self.inner.borrow_mut().poll_read(cx, out);
         if out.filled().len() > before {
-            self.seen.set(true);
+            self.heard.set(Some(Instant::now()));
         }
         polled
     }
