@@ -15,6 +15,7 @@ mod bystander;
 mod client;
 #[cfg(test)]
 mod delivery;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod large;
