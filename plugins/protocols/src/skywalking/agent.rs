@@ -100,7 +100,8 @@ pub static CONFIGURATION_DISCOVERY: Protocol = Protocol {
     )],
 };
 
-/// Events. One without layer ends the OAP's stream, so it must not get there.
+/// Events. One without layer ends the OAP's stream: it is isolated by halving, which keeps the
+/// others, until an adapter keeps it from getting there.
 pub static EVENT: Protocol = Protocol {
     pipe: "eventpipe",
     receiver: "grpc-native-event-receiver",
@@ -111,5 +112,6 @@ pub static EVENT: Protocol = Protocol {
         "/skywalking.v3.EventService/collect",
         "skywalking.v3.Event",
         COMMANDS,
-    )],
+    )
+    .plain("an event without a layer is dropped, and its sender not told")],
 };
