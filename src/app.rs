@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perigee_discovery_static::{Server, StaticDiscovery, SystemResolver};
-use perigee_plugin_api::discovery::{Discovery, EndpointSet};
+use perigee_plugin_api::discovery::{Discovery, Endpoint, EndpointSet};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tracing::info;
+use tracing::{error, info};
 
 use crate::admin::{self, AdminState, Readiness, State};
 use crate::balance;
@@ -105,7 +105,7 @@ impl App {
         let address = local_address(&front, settings.server.address);
         let admin = start_admin(&settings, exporter, &readiness)?;
         let (endpoints, discovered) = watch::channel(EndpointSet::default());
-        let discovery = start_discovery(&settings.client, endpoints);
+        let discovery = start_discovery(&settings.client, address, endpoints);
         let (drain, drains) = watch::channel(Drain::Open);
         let (abandon, abandons) = watch::channel(false);
         let phases = Phases {
@@ -189,8 +189,25 @@ fn keep_up(exporter: Arc<Exporter>) {
     });
 }
 
+/// Satellite's stock file listens where it also expects the OAP: as long as nobody has said where
+/// the OAP is, everything would go round in a circle.
+fn without_ourselves(set: &EndpointSet, listening: SocketAddr) -> EndpointSet {
+    let is_ours = |endpoint: &&Endpoint| {
+        let address = endpoint.address;
+        let same_host = address.ip() == listening.ip()
+            || (listening.ip().is_unspecified() && address.ip().is_loopback());
+        same_host && address.port() == listening.port()
+    };
+    for endpoint in set.as_slice().iter().filter(is_ours) {
+        error!(node = %endpoint, "sharing.clients[0].server_addr names this gateway itself, not used");
+    }
+    let others = set.as_slice().iter().filter(|endpoint| !is_ours(endpoint));
+    others.cloned().collect()
+}
+
 fn start_discovery(
     client: &Client,
+    listening: SocketAddr,
     endpoints: watch::Sender<EndpointSet>,
 ) -> tokio::task::JoinHandle<()> {
     let servers = client.servers.iter().map(|server| Server {
@@ -207,7 +224,9 @@ fn start_discovery(
         let endpoints = Arc::new(endpoints);
         let publisher = Arc::clone(&endpoints);
         Box::new(discovery)
-            .run(Box::new(move |set| publisher.send(set).is_ok()))
+            .run(Box::new(move |set| {
+                publisher.send(without_ourselves(&set, listening)).is_ok()
+            }))
             .await;
         // A list of literal addresses is complete at once; workers go on with it.
         endpoints.closed().await;
@@ -288,7 +307,7 @@ fn balance_settings(settings: &Settings) -> balance::Settings {
 fn client_tls(client: &Client) -> Result<Option<Arc<rustls::ClientConfig>>, StartError> {
     let configured = client.tls.as_ref().map(tls::client).transpose();
     configured.map_err(|source| StartError::Tls {
-        key: "sharing.clients[0].enable_tls",
+        key: "sharing.clients[0]",
         source,
     })
 }
@@ -299,7 +318,7 @@ fn server_tls(settings: &Settings) -> Result<Option<Arc<rustls::ServerConfig>>, 
         .map(|(chain, key)| tls::server(chain, key))
         .transpose();
     configured.map_err(|source| StartError::Tls {
-        key: "sharing.servers[0].tls_cert_file",
+        key: "sharing.servers[0]",
         source,
     })
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,8 +40,20 @@ pub enum Command {
 pub struct ConfigArgs {
     /// Configuration file; without one `configs/satellite_config.yaml`, and failing that the
     /// built-in defaults
-    #[arg(short, long, env = "SATELLITE_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    // An empty variable means the same as none, which a parser for paths would refuse.
+    #[arg(short, long, env = "SATELLITE_CONFIG", value_name = "FILE",
+        value_parser = clap::builder::OsStringValueParser::new())]
+    pub config: Option<OsString>,
+}
+
+impl ConfigArgs {
+    /// The file, if one is named.
+    pub fn path(&self) -> Option<&Path> {
+        self.config
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .map(Path::new)
+    }
 }
 
 /// `perigee start`.
@@ -57,9 +70,23 @@ pub struct StartArgs {
         visible_alias = "shutdown-hook-time",
         env = "SATELLITE_SHUTDOWN_HOOK_TIME",
         value_name = "SECONDS",
-        default_value_t = 5
+        default_value = DEFAULT_HOOK_SECONDS,
+        value_parser = parse_hook_seconds
     )]
     pub shutdown_hook_time: u32,
+}
+
+const DEFAULT_HOOK_SECONDS: &str = "5";
+
+/// Whole seconds; an empty variable means the default.
+fn parse_hook_seconds(text: &str) -> Result<u32, String> {
+    let text = if text.is_empty() {
+        DEFAULT_HOOK_SECONDS
+    } else {
+        text
+    };
+    text.parse()
+        .map_err(|_| "must be a whole number of seconds".to_owned())
 }
 
 impl StartArgs {
@@ -76,11 +103,11 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
 
-    /// Print one flat JSON object under the file's keys instead of YAML
+    /// Print one flat JSON object under the file's keys instead of YAML; secrets stand in clear
     #[arg(long)]
     pub json: bool,
 
-    /// Unknown and ignored keys are errors
+    /// Warnings are errors
     #[arg(long)]
     pub strict: bool,
 }

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigErrors};
 
 /// Loads the configuration that the arguments and the environment name.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Config, ConfigErrors> {
-    Config::load(args.config.as_deref(), &|name| std::env::var(name).ok())
+    Config::load(args.path(), &|name| std::env::var(name).ok())
 }
 
 /// Prints errors, one a line.
@@ -19,7 +19,11 @@ pub(crate) fn complain(errors: &ConfigErrors) -> ExitCode {
         let _unheard = writeln!(out, "warning: {problem}");
     }
     for problem in &errors.errors {
-        let _unheard = writeln!(out, "error: {problem}");
+        let _unheard = match problem.path.as_str() {
+            // About the file as a whole.
+            "" => writeln!(out, "error: {}: {problem}", errors.source),
+            _ => writeln!(out, "error: {problem}"),
+        };
     }
     ExitCode::from(BAD_CONFIGURATION)
 }

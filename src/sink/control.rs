@@ -66,7 +66,10 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Result<String, Re
         }
         _ => Err(Refusal {
             status: StatusCode::NOT_FOUND,
-            why: format!("no such thing: {} {path}", request.method()),
+            why: format!(
+                "no such thing: {} {path}; there are GET /state /wait /ids /headers and POST /fault /task /reset",
+                request.method()
+            ),
         }),
     }
 }

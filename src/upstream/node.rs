@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use perigee_plugin_api::discovery::Endpoint;
 use tokio::sync::Notify;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::Upstream;
 use crate::balance::backoff::{ConnectBackoff, MAX_CONNECT_PAUSE, RetryPause};
 use crate::engine::{Channel, Target};
 use crate::telemetry::books::NodeBooks;
+use crate::telemetry::log::RateLimited;
 
 /// Failures in a row after which a node is held back although it is connected.
 const FAILURES: u32 = 3;
@@ -34,6 +35,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// A node that owes answers and has given none for this long gets no more batches meanwhile.
 pub const LAG: Duration = Duration::from_millis(250);
+
+/// Between two lines of the log about a node that is held back.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// How a node failed a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,7 @@ pub struct Node {
     left: Cell<bool>,
     /// The first attempt to connect has succeeded or failed.
     tried: Cell<bool>,
+    holds: RateLimited,
 }
 
 impl Node {
@@ -81,6 +86,7 @@ impl Node {
             disconnect: Notify::new(),
             left: Cell::new(false),
             tried: Cell::new(false),
+            holds: RateLimited::new(LOG_PAUSE),
         }
     }
 
@@ -153,7 +159,7 @@ impl Node {
             Failure::Other => failures >= FAILURES,
         };
         if hold && self.is_ready(Instant::now()) {
-            self.hold(failures, upstream);
+            self.hold(failure, failures, upstream);
         }
         if failure == Failure::Stalled {
             self.stalled.set(true);
@@ -163,12 +169,14 @@ impl Node {
         }
     }
 
-    fn hold(self: &Rc<Self>, failures: u32, upstream: &Rc<Upstream>) {
+    fn hold(self: &Rc<Self>, failure: Failure, failures: u32, upstream: &Rc<Upstream>) {
         let pause =
             RetryPause::new(FIRST_HOLD, LONGEST_HOLD).pause(failures, &mut fastrand::Rng::new());
         self.held_until.set(Some(Instant::now() + pause));
         self.books.ejections.add(1);
-        debug!(node = %self.endpoint, ?pause, failures, "node held back");
+        if let Some(suppressed) = self.holds.permit(Instant::now()) {
+            warn!(node = %self.endpoint, ?failure, ?pause, failures, suppressed, "node held back");
+        }
         let upstream = Rc::clone(upstream);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(pause).await;
