@@ -246,6 +246,8 @@ fn worker_options(
             readiness: Arc::clone(readiness),
             authentication: authentication.clone(),
             forward_unknown: server.forward_unknown_methods,
+            unary_timeout: client.unary_timeout,
+            stream_timeout: client.stream_timeout,
         },
         connect: ConnectOptions {
             tls: client_tls(client)?,
