@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::App;
-use crate::admin::State;
 use crate::engine::Drain;
 use crate::telemetry::books::{DropReason, PipeSnapshot};
 use crate::worker::Worker;
@@ -56,7 +55,7 @@ impl fmt::Display for Report {
 
 pub(super) async fn run(app: App, began: Instant, hook_time: Duration) -> Report {
     let deadline = began + hook_time.saturating_sub(MARGIN);
-    app.readiness.set(State::Draining);
+    app.readiness.draining();
     app.listener.abort();
     app.drain.send_replace(Drain::GoAway);
     info!(

@@ -18,6 +18,8 @@ mod gateway;
 #[cfg(test)]
 mod large;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod messages;
