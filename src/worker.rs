@@ -171,6 +171,8 @@ async fn run(
             _ = drain.wait_for(|drain| *drain == Drain::Cut) => break,
         }
     }
+    // Nobody looks at these any more, and the daemon waits until none is counted.
+    drop(connections);
     // Queues are closed by the daemon; a sender ends when its partition is closed and empty.
     while senders.join_next().await.is_some() {}
 }

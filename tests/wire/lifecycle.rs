@@ -1,5 +1,8 @@
 //! What the gateway says about itself, from the start to the end.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use perigee::telemetry::books::ConnectionError;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -41,4 +44,24 @@ async fn readiness_at_the_connection_limit_ends_with_the_limit() {
     until_nobody_is_connected(&gateway).await;
     let body = readiness(&gateway).await;
     assert!(body.contains("\"reason\":\"ready\""), "{body}");
+}
+
+/// The call is one that the gateway counts, and whose task is still busy with what has arrived.
+#[tokio::test]
+async fn queues_stay_open_for_calls_that_outlive_their_connections_but_not_for_ever() {
+    for ends in [true, false] {
+        let gateway = Gateway::start(1).await;
+        let books = Arc::clone(&gateway.app.books);
+        books.front.stream_opened();
+        let began = Instant::now();
+        let mut stop = Box::pin(gateway.stop());
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut stop).await;
+        assert!(early.is_err(), "stopped after {:?}", began.elapsed());
+        if ends {
+            books.front.stream_closed();
+        }
+        stop.await;
+        let most = Duration::from_secs(if ends { 1 } else { 5 });
+        assert!(began.elapsed() < most, "{:?}", began.elapsed());
+    }
 }
