@@ -28,7 +28,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tracing::{debug, warn};
 
-pub use readiness::{Readiness, State};
+pub use readiness::{Limit, Readiness, State};
 
 use crate::telemetry::exporter::Exporter;
 use crate::telemetry::log::RateLimited;

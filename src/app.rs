@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use crate::admin::{self, AdminState, Readiness, State};
+use crate::admin::{self, AdminState, Readiness};
 use crate::balance;
 use crate::config::settings::{Balance, Client, Settings};
 use crate::engine::tls::{self, TlsError};
@@ -99,7 +99,11 @@ impl App {
             names.map(|pipe| (pipe.name.clone(), pipe.protocol.sniff_type)),
         ));
         let (pipes, exporter) = Pipes::build(&settings, &books);
-        let readiness = Arc::new(Readiness::default());
+        let readiness = Arc::new(Readiness::new(
+            Arc::clone(&books),
+            settings.server.max_connections,
+            Arc::clone(&pipes.budget),
+        ));
         let options = worker_options(&settings, &pipes, &books, &readiness)?;
         let front = listen("sharing.servers[0].address", settings.server.address)?;
         let address = local_address(&front, settings.server.address);
@@ -116,11 +120,10 @@ impl App {
             .map(|index| worker::start(index, options.clone(), discovered.clone(), phases.clone()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Thread)?;
-        readiness.set(State::Ready);
+        readiness.started();
         let listener = Listener {
             socket: front,
             workers: workers.iter().map(|worker| worker.inbox.clone()).collect(),
-            max_connections: settings.server.max_connections,
             books: Arc::clone(&books),
             readiness: Arc::clone(&readiness),
         };
@@ -265,6 +268,8 @@ fn worker_options(
             readiness: Arc::clone(readiness),
             authentication: authentication.clone(),
             forward_unknown: server.forward_unknown_methods,
+            unary_timeout: client.unary_timeout,
+            stream_timeout: client.stream_timeout,
         },
         connect: ConnectOptions {
             tls: client_tls(client)?,

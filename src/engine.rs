@@ -42,10 +42,10 @@ pub mod tls;
 
 pub use framing::{messages, prefix};
 pub use http2::channel::{
-    Awaited, Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Target,
+    Awaited, Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Place, Target,
 };
 pub use http2::front::{ConnectionError, Drain, Front, FrontOptions, serve};
-pub use http2::live::{Broken, Live, RecvBody, Responder, SendBody};
+pub use http2::live::{Broken, Live, RecvBody, Responder, SendBody, Unsent};
 pub use status::{Code, Status};
 
 /// A call as its client opened it.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use perigee_plugin_api::protocol::{Mode, Shape};
@@ -9,7 +10,7 @@ use perigee_plugin_api::protocol::{Mode, Shape};
 use crate::admin::Readiness;
 use crate::engine::{Call, Code, Disposition, Ingest, Live, Refusal, Service, Status, metadata};
 use crate::pipe::ingest::{Origin, QueuedCall};
-use crate::pipe::passthrough::{Ended, Passthrough};
+use crate::pipe::passthrough::{Ended, Passthrough, Patience};
 use crate::pipe::{Pipes, Served};
 use crate::telemetry::books::{self, Books};
 use crate::upstream::{Slots, Upstream};
@@ -26,6 +27,9 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// OAP accepts, which ends the whole connection for 16 KiB.
 const LONGEST_PATH: usize = 1024;
 
+/// Live calls of one worker at one node: each may hold a stream's window of unread bytes.
+const LIVE_CALLS: usize = 512;
+
 /// Decides about the calls of one worker.
 pub struct Gateway {
     pipes: Arc<Pipes>,
@@ -36,6 +40,8 @@ pub struct Gateway {
     /// Our own token, which replaces the callers'.
     authentication: Option<http::HeaderValue>,
     forward_unknown: bool,
+    unary_timeout: Duration,
+    stream_timeout: Duration,
 }
 
 /// What a gateway is made of, besides the worker's nodes.
@@ -51,6 +57,10 @@ pub struct GatewayOptions {
     pub authentication: Option<http::HeaderValue>,
     /// Copy methods that the table does not know.
     pub forward_unknown: bool,
+    /// Longest time that a node may owe the answer to a unary call.
+    pub unary_timeout: Duration,
+    /// Longest time that a node may owe something on any other call and be silent.
+    pub stream_timeout: Duration,
 }
 
 impl Gateway {
@@ -62,8 +72,10 @@ impl Gateway {
             readiness,
             authentication,
             forward_unknown,
+            unary_timeout,
+            stream_timeout,
         } = options;
-        let live_slots = Rc::new(Slots::new(usize::MAX));
+        let live_slots = Rc::new(Slots::new(LIVE_CALLS));
         Self {
             pipes,
             books,
@@ -72,6 +84,8 @@ impl Gateway {
             live_slots,
             authentication,
             forward_unknown,
+            unary_timeout,
+            stream_timeout,
         }
     }
 
@@ -115,6 +129,7 @@ impl Gateway {
             pipe: self.balancer_number(served),
             upstream: Rc::clone(&self.upstream),
             slots: Rc::clone(&self.live_slots),
+            patience: self.patience(served),
         };
         let pipe = served.map(|served| Arc::clone(&served.pipe.books));
         let count = StreamCount::new(&self.books);
@@ -130,6 +145,16 @@ impl Gateway {
                 }
             })
         }))
+    }
+
+    fn patience(&self, served: Option<&Served>) -> Patience {
+        Patience {
+            answer: served.map(|served| match served.method.shape {
+                Shape::Unary => self.unary_timeout,
+                Shape::ClientStream | Shape::Bidi => self.stream_timeout,
+            }),
+            credit: self.stream_timeout,
+        }
     }
 
     /// Live calls are spread for each pipe apart, and are no part of the shares of its batches.
@@ -216,7 +241,7 @@ impl StreamCount {
         match ended {
             Ended::NoNode => self.0.front.refused(books::Refusal::NoNode),
             Ended::Deadline => self.0.front.refused(books::Refusal::Deadline),
-            Ended::Answered | Ended::Gone | Ended::Failed => {}
+            Ended::Answered | Ended::Gone | Ended::Stalled | Ended::Failed => {}
         }
     }
 }

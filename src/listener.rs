@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::admin::{Readiness, State};
+use crate::admin::Readiness;
 use crate::telemetry::books::{Books, ConnectionError};
 use crate::telemetry::log::RateLimited;
-use crate::worker::Accepted;
+use crate::worker::{Accepted, Counted};
 
 /// Pause after a failure that waiting may cure, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -25,11 +25,9 @@ pub(crate) struct Listener {
     pub socket: TcpListener,
     /// The workers' inboxes.
     pub workers: Vec<mpsc::Sender<Accepted>>,
-    /// Connections above this number are closed at once.
-    pub max_connections: usize,
     /// Counters.
     pub books: Arc<Books>,
-    /// Told when the limit is reached.
+    /// Knows whether there is room; what there is none for is closed at once.
     pub readiness: Arc<Readiness>,
 }
 
@@ -52,11 +50,11 @@ impl Listener {
 
     async fn accept(&self, number: u64) -> io::Result<()> {
         let (stream, peer) = self.socket.accept().await?;
-        if !self.has_room() {
+        if !self.readiness.has_room_for_connection() {
             self.books.front.connection_failed(ConnectionError::Limit);
             return Ok(());
         }
-        self.books.front.connection_opened();
+        let counted = Counted::new(&self.books);
         let stream = stream.into_std()?;
         let worker = usize::try_from(number % self.workers.len() as u64).unwrap_or(0);
         // A worker is gone only when the daemon is.
@@ -65,17 +63,42 @@ impl Listener {
                 stream,
                 peer,
                 number,
+                counted,
             })
             .await;
         Ok(())
     }
+}
 
-    /// Also tells the readiness: at the limit new clients should go to another replica.
-    fn has_room(&self) -> bool {
-        let open = usize::try_from(self.books.front.connections_open.value()).unwrap_or(usize::MAX);
-        let room = open < self.max_connections;
-        self.readiness
-            .set(if room { State::Ready } else { State::AtLimit });
-        room
+#[cfg(test)]
+mod tests {
+    use perigee_plugin_api::budget::Budget;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_reaches_no_worker_is_not_counted_for_ever() {
+        let books = Arc::new(Books::new([("tracepipe", "TracingType")]));
+        let budget = Arc::new(Budget::new(1 << 20));
+        let readiness = Arc::new(Readiness::new(Arc::clone(&books), 10, budget));
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let (inbox, connections) = mpsc::channel(2);
+        let listener = Listener {
+            socket,
+            workers: vec![inbox],
+            books: Arc::clone(&books),
+            readiness,
+        };
+        let _waiting = TcpStream::connect(address).await.unwrap();
+        listener.accept(0).await.unwrap();
+        assert_eq!(books.front.connections_open.value(), 1);
+        drop(connections);
+        assert_eq!(books.front.connections_open.value(), 0);
+        let _too_late = TcpStream::connect(address).await.unwrap();
+        listener.accept(1).await.unwrap();
+        assert_eq!(books.front.connections_open.value(), 0);
+        assert_eq!(books.front.connections.value(), 2);
     }
 }

@@ -39,6 +39,25 @@ pub(crate) struct Accepted {
     pub peer: SocketAddr,
     /// Its number, counted over all workers.
     pub number: u64,
+    /// Counts it.
+    pub counted: Counted,
+}
+
+/// Counts a connection as open until dropped, wherever that happens: it may never reach its worker.
+pub(crate) struct Counted(Arc<Books>);
+
+impl Counted {
+    /// One more.
+    pub(crate) fn new(books: &Arc<Books>) -> Self {
+        books.front.connection_opened();
+        Self(Arc::clone(books))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.front.connection_closed();
+    }
 }
 
 /// What every worker needs.
@@ -152,6 +171,8 @@ async fn run(
             _ = drain.wait_for(|drain| *drain == Drain::Cut) => break,
         }
     }
+    // Nobody looks at these any more, and the daemon waits until none is counted.
+    drop(connections);
     // Queues are closed by the daemon; a sender ends when its partition is closed and empty.
     while senders.join_next().await.is_some() {}
 }
@@ -180,7 +201,6 @@ impl Connection {
     async fn serve(self, accepted: Accepted) {
         let peer = accepted.peer;
         let ended = self.serve_to_the_end(accepted).await;
-        self.books.front.connection_closed();
         if let Err((why, error)) = ended {
             self.books.front.connection_failed(why);
             debug!(%peer, error, why = why.label(), "connection failed");
@@ -211,6 +231,7 @@ impl Connection {
             stream,
             peer,
             number,
+            counted: _counted,
         } = accepted;
         let io = |error: io::Error| (books::ConnectionError::Io, error.to_string());
         let stream = TcpStream::from_std(stream).map_err(io)?;

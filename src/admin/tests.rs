@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use perigee_plugin_api::budget::Budget;
+
 use super::*;
 use crate::telemetry::books::Books;
 use crate::telemetry::exporter::{BudgetLevel, Labels, Levels, QueueLevel};
@@ -37,10 +39,12 @@ impl Server {
             instance: "i".to_owned(),
         };
         let books = Arc::new(Books::new([("tracepipe", "TracingType")]));
+        let budget = Arc::new(Budget::new(1 << 20));
+        let readiness = Arc::new(Readiness::new(Arc::clone(&books), 1, budget));
         let state = Arc::new(AdminState {
             exporter: Arc::new(Exporter::new(labels, books, Arc::new(Idle))),
             metrics_path: "/own/metrics".to_owned(),
-            readiness: Arc::default(),
+            readiness,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -104,7 +108,7 @@ async fn metrics_are_served_on_the_configured_path() {
 #[tokio::test]
 async fn health_is_the_process_and_not_its_readiness() {
     let server = Server::start().await;
-    server.state.readiness.set(State::Draining);
+    server.state.readiness.draining();
     let (head, body) = server.ask("GET", "/healthz").await;
     assert!(head.starts_with("http/1.1 200"));
     assert_eq!(body, "ok\n");
@@ -122,7 +126,7 @@ async fn readiness_follows_our_state_and_shows_nodes_beside_it() {
     books.node("127.0.0.1:1".parse().unwrap());
     let ready = books.node("127.0.0.1:2".parse().unwrap());
     ready.ready_connections.inc();
-    server.state.readiness.set(State::Ready);
+    server.state.readiness.started();
     let (head, body) = server.ready().await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(
@@ -133,10 +137,11 @@ async fn readiness_follows_our_state_and_shows_nodes_beside_it() {
         ]})
     );
 
-    server.state.readiness.set(State::AtLimit);
+    books.front.connection_opened();
     let (head, body) = server.ready().await;
     assert!(head.starts_with("http/1.1 503"), "{head}");
     assert_eq!(body["ready"], false);
+    assert_eq!(body["reason"], "at the limit of connections");
     server.stop().await;
 }
 

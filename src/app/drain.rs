@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::App;
-use crate::admin::State;
 use crate::engine::Drain;
 use crate::telemetry::books::{DropReason, PipeSnapshot};
 use crate::worker::Worker;
@@ -56,7 +55,7 @@ impl fmt::Display for Report {
 
 pub(super) async fn run(app: App, began: Instant, hook_time: Duration) -> Report {
     let deadline = began + hook_time.saturating_sub(MARGIN);
-    app.readiness.set(State::Draining);
+    app.readiness.draining();
     app.listener.abort();
     app.drain.send_replace(Drain::GoAway);
     info!(
@@ -70,8 +69,13 @@ pub(super) async fn run(app: App, began: Instant, hook_time: Duration) -> Report
     })
     .await;
     app.drain.send_replace(Drain::Cut);
-    // A queue that is closed takes nothing more, so the last reader has to be gone first.
-    wait_until(deadline, || app.books.front.connections_open.value() == 0).await;
+    // A queue that is closed takes nothing more, so the last reader has to be gone first: calls are
+    // tasks of their own, and may still be busy with what had arrived when their connection ended.
+    let front = &app.books.front;
+    wait_until(deadline, || front.connections_open.value() == 0).await;
+    // The queues need the rest of the time, whatever a call is up to.
+    let most = Instant::now() + finish;
+    wait_until(deadline.min(most), || front.streams_open.value() == 0).await;
     app.pipes.close();
     wait_until(deadline, || all_ended(&app.workers)).await;
     app.abandon.send_replace(true);

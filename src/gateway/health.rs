@@ -39,7 +39,7 @@ impl Ingest for Check {
     fn half_closed(&mut self) -> Result<Bytes, Status> {
         match self.readiness.state() {
             State::Ready => Ok(SERVING),
-            State::Starting | State::AtLimit | State::Draining => Ok(NOT_SERVING),
+            State::Starting | State::AtLimit(_) | State::Draining => Ok(NOT_SERVING),
         }
     }
 

@@ -8,14 +8,25 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use crate::balance::{Request, Route};
+use self::owed::Owed;
+pub use self::owed::Patience;
+use crate::balance::{NodeId, Request, Route};
 use crate::engine::{
-    Awaited, Broken, Code, Live, OpenError, Opened, RecvBody, Responder, SendBody, Status, metadata,
+    Awaited, Broken, Code, Live, OpenError, Opened, Place, RecvBody, Responder, SendBody, Status,
+    Unsent, metadata,
 };
-use crate::upstream::{Picked, Slots, Upstream};
+use crate::upstream::{Picked, Slot, Slots, Upstream};
+
+mod owed;
 
 /// Longest wait for a ready node, if the caller would wait longer.
 const NO_NODE: Duration = Duration::from_secs(5);
+
+/// How often a node is looked for while those that are found are going away.
+const ATTEMPTS: u32 = 5;
+
+/// Pause before a node is tried again whose connection is going away.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a call ended, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +39,8 @@ pub enum Ended {
     NoNode,
     /// The caller's deadline passed.
     Deadline,
+    /// The node owed something and said nothing.
+    Stalled,
     /// The node or its connection failed.
     Failed,
 }
@@ -37,7 +50,7 @@ impl Ended {
     pub fn is_failure(self) -> bool {
         match self {
             Self::Answered | Self::Gone => false,
-            Self::NoNode | Self::Deadline | Self::Failed => true,
+            Self::NoNode | Self::Deadline | Self::Stalled | Self::Failed => true,
         }
     }
 }
@@ -54,8 +67,10 @@ pub struct Passthrough {
     pub pipe: usize,
     /// The worker's nodes.
     pub upstream: Rc<Upstream>,
-    /// Unbounded: a live call is not a batch.
+    /// How many live calls a node gets.
     pub slots: Rc<Slots>,
+    /// How long a node may owe something.
+    pub patience: Patience,
 }
 
 impl Passthrough {
@@ -85,28 +100,71 @@ impl Passthrough {
     }
 
     async fn copy(&self, live: &mut Live) -> Ended {
-        let request = Request {
-            pipe: self.pipe,
-            route: Route::Any,
-            count: 1,
-            avoid: None,
-        };
-        let (picked, _slot) = tokio::select! {
-            picked = self.upstream.pick_when_ready(&request, &self.slots) => picked,
-            () = live.respond.gone() => return Ended::Gone,
-            () = tokio::time::sleep(NO_NODE) => return Ended::NoNode,
-        };
-        // No message of a batch: a call that stays open for hours must not make its node lag.
-        let _calling = picked.node.sending(0);
         let Live {
             body,
             respond,
             deadline,
         } = live;
-        match self.open(&picked, *deadline).await {
-            Ok(opened) => copy_both(opened, body, respond, self.known).await,
-            Err(_) => fail(respond, "the connection to the OAP is going away"),
+        let reached = tokio::select! {
+            reached = tokio::time::timeout(NO_NODE, self.reach(*deadline)) => reached,
+            () = respond.gone() => return Ended::Gone,
+        };
+        match reached {
+            Ok(Ok(reached)) => {
+                // No message of a batch: a call that stays open for hours must not make its node
+                // lag.
+                let _calling = reached.at.picked.node.sending(0);
+                let owed = Owed::new(self.patience);
+                copy_both(reached.opened, body, respond, (self.known, &owed)).await
+            }
+            Ok(Err(error)) => fail(respond, &error.to_string()),
+            Err(_) => Ended::NoNode,
         }
+    }
+
+    /// Opens the call at a node. Of a call that could not be opened nothing has been sent, so
+    /// another node may take it.
+    async fn reach(&self, deadline: Option<Instant>) -> Result<Reached, OpenError> {
+        let mut avoid = None;
+        let mut attempt = 1;
+        loop {
+            let at = self.find(avoid).await;
+            let error = match self.open(&at.picked, deadline).await {
+                Ok(opened) => return Ok(Reached { at, opened }),
+                Err(error) => error,
+            };
+            if attempt == ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
+            if avoid.replace(at.picked.id) == Some(at.picked.id) {
+                let mut changes = self.upstream.subscribe();
+                drop(at);
+                let _looked_again = tokio::time::timeout(PAUSE, changes.changed()).await;
+            }
+        }
+    }
+
+    /// A node with room for a live call; waits at the first if there is none.
+    async fn find(&self, avoid: Option<NodeId>) -> At {
+        let mut request = Request {
+            pipe: self.pipe,
+            route: Route::Any,
+            count: 1,
+            avoid,
+        };
+        let (picked, slot) = self.upstream.pick_when_ready(&request, &self.slots).await;
+        if let Some(place) = picked.channel.place() {
+            return At::new(picked, slot, place);
+        }
+        request.avoid = Some(picked.id);
+        if let Some((other, slot)) = self.upstream.pick(&request, &self.slots)
+            && let Some(place) = other.channel.place()
+        {
+            return At::new(other, slot, place);
+        }
+        let place = picked.channel.place_when_free().await;
+        At::new(picked, slot, place)
     }
 
     async fn open(&self, picked: &Picked, deadline: Option<Instant>) -> Result<Opened, OpenError> {
@@ -119,18 +177,40 @@ impl Passthrough {
     }
 }
 
+/// Where a call is, for as long as it is there.
+struct At {
+    picked: Picked,
+    _slot: Slot,
+    _place: Place,
+}
+
+impl At {
+    fn new(picked: Picked, slot: Slot, place: Place) -> Self {
+        Self {
+            picked,
+            _slot: slot,
+            _place: place,
+        }
+    }
+}
+
+struct Reached {
+    at: At,
+    opened: Opened,
+}
+
 async fn copy_both(
     opened: Opened,
     body: &mut RecvBody,
     respond: &mut Responder,
-    known: bool,
+    (known, owed): (bool, &Owed),
 ) -> Ended {
     let Opened {
         body: upload,
         answer,
     } = opened;
-    let mut up = std::pin::pin!(copy_up(body, upload));
-    let mut down = std::pin::pin!(copy_down(answer, respond, known));
+    let mut up = std::pin::pin!(copy_up(body, upload, owed));
+    let mut down = std::pin::pin!(copy_down(answer, respond, (known, owed)));
     let mut uploading = true;
     // Returning drops both directions, which resets whatever has not ended by itself.
     loop {
@@ -138,7 +218,7 @@ async fn copy_both(
             ended = &mut down => return ended,
             sent = &mut up, if uploading => match sent {
                 // A node that stops reading says why on the way down.
-                Upload::HalfClosed | Upload::NodeStopped => uploading = false,
+                Upload::Over => uploading = false,
                 Upload::ClientGone => return Ended::Gone,
             },
         }
@@ -146,34 +226,51 @@ async fn copy_both(
 }
 
 enum Upload {
-    HalfClosed,
-    NodeStopped,
+    Over,
     ClientGone,
 }
 
-async fn copy_up(body: &mut RecvBody, mut upload: SendBody) -> Upload {
+async fn copy_up(body: &mut RecvBody, mut upload: SendBody, owed: &Owed) -> Upload {
     loop {
         match body.chunk().await {
             Ok(Some(chunk)) => {
                 let bytes = chunk.len();
-                if upload.send(chunk, false).await.is_err() {
-                    return Upload::NodeStopped;
+                let sent = upload.send_within(chunk, owed.patience().credit, || owed.is_excused());
+                match sent.await {
+                    Ok(()) => body.release(bytes),
+                    Err(Unsent::Broken) => {
+                        owed.everything_sent();
+                        return Upload::Over;
+                    }
+                    Err(Unsent::NoCredit) => {
+                        owed.stuck();
+                        // Dropping the way up would reset the call without a word to the client.
+                        std::future::pending::<()>().await;
+                    }
                 }
-                body.release(bytes);
             }
             Ok(None) => {
                 upload.finish();
-                return Upload::HalfClosed;
+                owed.everything_sent();
+                return Upload::Over;
             }
             Err(_) => return Upload::ClientGone,
         }
     }
 }
 
-async fn copy_down(answer: Awaited, respond: &mut Responder, known: bool) -> Ended {
+async fn copy_down(
+    answer: Awaited,
+    respond: &mut Responder,
+    (known, owed): (bool, &Owed),
+) -> Ended {
     let response = tokio::select! {
         response = answer.response() => response,
         () = respond.gone() => return Ended::Gone,
+        () = owed.overdue() => {
+            respond.status(&stalled());
+            return Ended::Stalled;
+        }
     };
     let (head, mut body) = match response {
         Ok(response) => response.into_parts(),
@@ -192,48 +289,69 @@ async fn copy_down(answer: Awaited, respond: &mut Responder, known: bool) -> End
     let Ok(mut download) = respond.start(head.headers) else {
         return Ended::Gone;
     };
-    match copy_messages(&mut body, &mut download).await {
-        Ok(mut trailers) => {
-            if let Some(status) = Status::from_headers(&trailers) {
-                relayed(status, known).write_to(&mut trailers);
-            }
-            download.finish_with(trailers);
-            Ended::Answered
-        }
-        Err(Side::Client) => Ended::Gone,
-        Err(Side::Node(broken)) => {
-            let mut trailers = HeaderMap::new();
-            Status::from(broken).write_to(&mut trailers);
-            download.finish_with(trailers);
-            Ended::Failed
-        }
+    let (status, ended) = match copy_messages(&mut body, &mut download, owed).await {
+        Ok(trailers) => return end(download, trailers, known),
+        Err(Side::Client) => return Ended::Gone,
+        Err(Side::Node(broken)) => (Status::from(broken), Ended::Failed),
+        Err(Side::Stalled) => (stalled(), Ended::Stalled),
+    };
+    let mut trailers = HeaderMap::new();
+    status.write_to(&mut trailers);
+    download.finish_with(trailers);
+    ended
+}
+
+/// A client's library makes UNKNOWN of an end without a status, which stops a Java agent.
+fn end(mut download: SendBody, mut trailers: HeaderMap, known: bool) -> Ended {
+    let status = Status::from_headers(&trailers);
+    let ended = match status {
+        None if known => Ended::Failed,
+        _ => Ended::Answered,
+    };
+    let missing = || Status::new(Code::Internal, "the OAP ended the call without a status");
+    if let Some(status) = status.or_else(|| known.then(missing)) {
+        relayed(status, known).write_to(&mut trailers);
     }
+    download.finish_with(trailers);
+    ended
+}
+
+fn stalled() -> Status {
+    Status::new(Code::DeadlineExceeded, "the OAP made no progress in time")
 }
 
 enum Side {
     Client,
     Node(Broken),
+    Stalled,
 }
 
-async fn copy_messages(body: &mut RecvBody, download: &mut SendBody) -> Result<HeaderMap, Side> {
+async fn copy_messages(
+    body: &mut RecvBody,
+    download: &mut SendBody,
+    owed: &Owed,
+) -> Result<HeaderMap, Side> {
     loop {
         let chunk = tokio::select! {
             chunk = body.chunk() => chunk.map_err(Side::Node)?,
             () = download.gone() => return Err(Side::Client),
+            () = owed.overdue() => return Err(Side::Stalled),
         };
         let Some(chunk) = chunk else { break };
         let bytes = chunk.len();
+        let _waiting = owed.client_is_slow();
         download
             .send(chunk, false)
             .await
             .map_err(|_| Side::Client)?;
         body.release(bytes);
     }
-    Ok(body
-        .trailers()
-        .await
-        .map_err(Side::Node)?
-        .unwrap_or_default())
+    let trailers = tokio::select! {
+        trailers = body.trailers() => trailers.map_err(Side::Node)?,
+        () = download.gone() => return Err(Side::Client),
+        () = owed.overdue() => return Err(Side::Stalled),
+    };
+    Ok(trailers.unwrap_or_default())
 }
 
 fn fail(respond: &mut Responder, why: &str) -> Ended {

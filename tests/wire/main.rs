@@ -20,6 +20,10 @@ mod gateway;
 #[cfg(test)]
 mod large;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod live;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod methods;

@@ -1,5 +1,6 @@
 //! One connection to one OAP node.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use h2::client::{Connection, ResponseFuture, SendRequest};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::DATA_FRAME_BUDGET;
@@ -21,9 +22,15 @@ use super::live::{Broken, RecvBody, SendBody};
 use crate::engine::socket::{Socket, configure};
 use crate::engine::{Code, Status, metadata};
 
-/// Window for answers, which are small; uploads ask for little in return.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Unread bytes of one answer. It is all that a client holds up which does not read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The largest there is: were it shared, live calls whose clients do not read would use it up, and
+/// no answer to a batch could arrive. What is unread is bounded by the streams.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Live calls get one in so many of the streams that the node allows; the others are for batches.
+const LIVE_SHARE: usize = 2;
 
 /// Longest header list that a node may answer with.
 const HEADER_LIST: u32 = 16 * 1024;
@@ -73,6 +80,25 @@ pub struct Channel {
     requests: SendRequest<Bytes>,
     base: Rc<Uri>,
     io: Io,
+    live: Rc<LiveCalls>,
+}
+
+/// The live calls of one connection.
+#[derive(Default)]
+struct LiveCalls {
+    open: Cell<usize>,
+    /// Rung when one has ended.
+    ended: Notify,
+}
+
+/// A place among a connection's live calls; free again when dropped.
+pub struct Place(Rc<LiveCalls>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.ended.notify_one();
+    }
 }
 
 /// A batch on its way.
@@ -173,6 +199,7 @@ impl Channel {
                 requests,
                 base: Rc::new(base),
                 io,
+                live: Rc::default(),
             },
             closed,
         ))
@@ -225,7 +252,28 @@ impl Channel {
         outcome
     }
 
-    /// Opens a live call.
+    /// A place for a live call, if there is one now.
+    pub fn place(&self) -> Option<Place> {
+        let most = (self.requests.current_max_send_streams() / LIVE_SHARE).max(1);
+        let open = self.live.open.get();
+        (open < most).then(|| {
+            self.live.open.set(open + 1);
+            Place(Rc::clone(&self.live))
+        })
+    }
+
+    /// Waits for a place. cancel-safe: one that was about to be taken goes to the next.
+    pub async fn place_when_free(&self) -> Place {
+        loop {
+            let ended = self.live.ended.notified();
+            if let Some(place) = self.place() {
+                return place;
+            }
+            ended.await;
+        }
+    }
+
+    /// Opens a call.
     ///
     /// # Errors
     /// The connection is going away: nothing has been sent.

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -21,6 +21,15 @@ impl From<h2::Error> for Broken {
     fn from(error: h2::Error) -> Self {
         Self(error.reason().unwrap_or(Reason::CANCEL))
     }
+}
+
+/// Why bytes were not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// The other side has ended the call.
+    Broken,
+    /// The other side has given no credit in time.
+    NoCredit,
 }
 
 /// A client's call, handed over whole.
@@ -85,6 +94,29 @@ impl SendBody {
             let room = self.credit(bytes.len()).await?;
             let part = bytes.split_to(room.min(bytes.len()));
             self.stream.send_data(part, end && bytes.is_empty())?;
+        }
+        Ok(())
+    }
+
+    /// Sends the bytes as the other side gives credit; after `patience` without any it depends on
+    /// `excused` whether it gets as much time again.
+    ///
+    /// # Errors
+    /// See [`Unsent`].
+    pub async fn send_within(
+        &mut self,
+        mut bytes: Bytes,
+        patience: Duration,
+        excused: impl Fn() -> bool,
+    ) -> Result<(), Unsent> {
+        while !bytes.is_empty() {
+            let room = match tokio::time::timeout(patience, self.credit(bytes.len())).await {
+                Ok(room) => room.map_err(|_| Unsent::Broken)?,
+                Err(_) if excused() => continue,
+                Err(_) => return Err(Unsent::NoCredit),
+            };
+            let part = bytes.split_to(room.min(bytes.len()));
+            self.send_now(part, false).map_err(|_| Unsent::Broken)?;
         }
         Ok(())
     }
