@@ -1,5 +1,6 @@
 //! The engine on the `h2` crate, one thread a connection (`performance.md`, design D).
 
+mod bond;
 pub(super) mod channel;
 pub(super) mod front;
 mod io;

@@ -131,6 +131,11 @@ impl Gate {
         }
     }
 
+    /// Whether anybody waits.
+    pub fn has_waiters(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
     /// Stops waiting.
     pub fn forget(&self, waiter: WaiterId) {
         if self.waiting.load(Ordering::SeqCst) == 0 {

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use perigee_plugin_api::budget::Budget;
 use tokio::sync::watch;
 
+use super::bond::Bond;
 use super::io::Io;
 use super::live::{Live, RecvBody, Responder};
 use super::{DATA_FRAME_BUDGET, queued};
@@ -33,6 +34,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 
 /// Streams that may be reset without having been looked at, before the peer counts as abusive.
 const RESET_STREAMS: usize = 1024;
+
+/// The largest window that HTTP/2 knows.
+const MOST_WINDOW: u32 = (1 << 31) - 1;
 
 /// What connections are allowed.
 #[derive(Clone, Debug)]
@@ -143,6 +147,8 @@ async fn accept_streams(
     drain: &mut watch::Receiver<Drain>,
 ) -> Result<(), ConnectionError> {
     let mut said_goodbye = false;
+    let bond = Rc::<Bond>::default();
+    let mut waiting = 0;
     loop {
         let phase = *drain.borrow_and_update();
         if phase == Drain::Cut {
@@ -153,6 +159,11 @@ async fn accept_streams(
             said_goodbye = true;
         }
         let next = poll_fn(|cx| {
+            let now = bond.waiting(cx);
+            if now != waiting {
+                waiting = now;
+                connection.set_target_window_size(window(&front.options, waiting));
+            }
             let accepted = connection.poll_accept(cx);
             // Everything that this round wants to say leaves in one write.
             match (accepted, io.poll_push(cx)) {
@@ -164,7 +175,7 @@ async fn accept_streams(
             biased; // requests first: the phase is looked at before each wait anyway
             accepted = next => match accepted {
                 Ok(Some(Ok((request, respond)))) => {
-                    open_stream(front, request, respond, (peer, number));
+                    open_stream(front, &bond, (request, respond), (peer, number));
                 }
                 Ok(Some(Err(error))) => return Err(classify(error)),
                 Ok(None) => return Ok(()),
@@ -184,10 +195,20 @@ fn classify(error: h2::Error) -> ConnectionError {
     }
 }
 
+/// A connection's window while so many calls wait for room for half a message: they keep a
+/// stream's window each, and the message that they wait for may be on the same connection.
+fn window(options: &FrontOptions, waiting: u32) -> u32 {
+    let wider = waiting.saturating_mul(options.stream_window);
+    options
+        .connection_window
+        .saturating_add(wider)
+        .min(MOST_WINDOW)
+}
+
 fn open_stream(
     front: &Rc<Front>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    bond: &Rc<Bond>,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
     (peer, connection): (SocketAddr, u64),
 ) {
     let (head, body) = request.into_parts();
@@ -229,7 +250,7 @@ fn open_stream(
                 compressed,
                 deadline,
             };
-            let stream = queued::Queued::new(Rc::clone(front), ingest, shape);
+            let stream = queued::Queued::new(Rc::clone(front), Rc::clone(bond), ingest, shape);
             tokio::task::spawn_local(stream.run(body, answer));
         }
         Disposition::Live(handler) => {
