@@ -36,7 +36,7 @@ async fn a_message_of_49_mib_passes_and_one_of_51_is_refused() {
     assert_eq!(gateway.stop().await.delivered, 1);
 }
 
-async fn budget_used(gateway: &Gateway) -> usize {
+pub(crate) async fn budget_used(gateway: &Gateway) -> usize {
     let admin = gateway.app.admin_address.unwrap();
     let metrics = http_get(admin, "/metrics").await;
     let mut lines = metrics.lines();

@@ -15,7 +15,7 @@ use perigee_plugin_api::budget::{Crowded, PartCharge};
 use super::bond::Bond;
 use super::front::{Answer, Front};
 use crate::engine::framing::{FrameError, Run, Splitter};
-use crate::engine::gzip::{InflateError, inflate};
+use crate::engine::gzip::{InflateError, Inflating};
 use crate::engine::{Code, Ingest, Refusal, Status};
 
 /// A part of a message up to this size is not charged to the budget: the stream's window already
@@ -173,7 +173,8 @@ impl Queued {
                 Run::Plain { framed, count } => (framed, count),
                 Run::Compressed(body) if self.expected.compressed => {
                     let max = self.front.options.max_message_bytes;
-                    inflated = inflate(body, max).map_err(|error| refuse_inflate(&error))?;
+                    let inflating = Inflating::new(body, max);
+                    inflated = inflate(inflating, &mut self.charge, &self.bond, answer).await?;
                     (inflated.as_slice(), 1)
                 }
                 Run::Compressed(_) => {
@@ -350,6 +351,25 @@ async fn charge_up_to(
         let text = "too many large messages at once";
         refuse(Refusal::Deadline, text.to_owned())
     })
+}
+
+/// Inflates a message, which is charged as it grows: nobody knows how long it becomes, and it may
+/// have to wait for room in the queue. Other calls have their turns meanwhile.
+async fn inflate(
+    mut message: Inflating<'_>,
+    charge: &mut PartCharge,
+    bond: &Rc<Bond>,
+    answer: &mut Answer,
+) -> Result<Vec<u8>, End> {
+    let compressed = charge.bytes();
+    while message.advance().map_err(|error| refuse_inflate(&error))? {
+        if message.bytes() > UNCHARGED_PART {
+            let all = compressed + message.bytes() as u64;
+            charge_up_to(all, charge, bond, answer).await?;
+            tokio::task::yield_now().await;
+        }
+    }
+    message.framed().map_err(|error| refuse_inflate(&error))
 }
 
 /// Waits, but not for a call that has gone away: its messages must not be taken after that.
