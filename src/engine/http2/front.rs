@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::bond::Bond;
 use super::io::Io;
 use super::live::{Live, RecvBody, Responder};
-use super::{DATA_FRAME_BUDGET, queued};
+use super::queued;
 use crate::engine::socket::Socket;
 use crate::engine::{Call, Code, Disposition, Refusal, Service, Status, metadata};
 
@@ -34,6 +34,13 @@ const HEADER_LIST: u32 = 64 * 1024;
 
 /// Streams that may be reset without having been looked at, before the peer counts as abusive.
 const RESET_STREAMS: usize = 1024;
+
+/// What unread DATA frames may cost beside their bytes, in connection windows. The h2 crate reckons
+/// 256 bytes a frame less what it carries, and its own default ends a connection with
+/// ENHANCE_YOUR_CALM once clients with 160-byte messages have been paused for a few seconds
+/// (`performance.md` 7.1). This admits a window full of frames of 52 bytes each, 20 000 with 1 MiB;
+/// a flood of single bytes ends after 16 000.
+const SMALL_FRAMES: usize = 4;
 
 /// The largest window that HTTP/2 knows.
 const MOST_WINDOW: u32 = (1 << 31) - 1;
@@ -122,7 +129,7 @@ async fn shake_hands(
             .max_concurrent_streams(options.max_concurrent_streams)
             .max_header_list_size(HEADER_LIST)
             .max_pending_accept_reset_streams(RESET_STREAMS)
-            .data_frame_budget(DATA_FRAME_BUDGET)
+            .data_frame_budget(options.connection_window as usize * SMALL_FRAMES)
             .handshake::<_, Bytes>(io.clone())
     );
     let done = poll_fn(|cx| {
@@ -152,6 +159,8 @@ async fn accept_streams(
     loop {
         let phase = *drain.borrow_and_update();
         if phase == Drain::Cut {
+            let opened = |call| open_stream(front, &bond, call, (peer, number));
+            part(connection, io, &bond, opened).await;
             return Ok(());
         }
         if phase == Drain::GoAway && !said_goodbye {
@@ -186,6 +195,35 @@ async fn accept_streams(
             },
         }
     }
+}
+
+/// Tells the queued calls to end, and lets their answers leave: a client whose call ends with the
+/// connection takes the gateway for lost, and a Java agent stops for half a minute.
+async fn part(
+    mut connection: Connection<Io, Bytes>,
+    io: &Io,
+    bond: &Rc<Bond>,
+    mut opened: impl FnMut((Request<RecvStream>, SendResponse<Bytes>)),
+) {
+    connection.graceful_shutdown();
+    bond.cut();
+    let answered = poll_fn(|cx| {
+        // Whoever is gone now has answered before, so the round that begins here says it.
+        let mut over = bond.is_free();
+        while let Poll::Ready(next) = connection.poll_accept(cx) {
+            let Some(Ok(call)) = next else {
+                over = true;
+                break;
+            };
+            opened(call);
+            over = false;
+        }
+        match io.poll_push(cx) {
+            Poll::Ready(Ok(())) if !over => Poll::Pending,
+            pushed => pushed,
+        }
+    });
+    let _answered = tokio::time::timeout(FAREWELL, answered).await;
 }
 
 fn classify(error: h2::Error) -> ConnectionError {

@@ -73,6 +73,8 @@ pub(super) struct Queued {
 enum End {
     HalfClosed,
     Refused(Refusal, Status),
+    /// The gateway stops.
+    Cut,
     Gone,
 }
 
@@ -99,7 +101,12 @@ impl Queued {
 
     /// Reads to the end and answers.
     pub(super) async fn run(mut self, mut body: RecvStream, mut answer: Answer) {
-        match self.read(&mut body, &mut answer).await {
+        let bond = Rc::clone(&self.bond);
+        let end = tokio::select! {
+            end = self.read(&mut body, &mut answer) => end,
+            () = bond.until_cut() => End::Cut,
+        };
+        match end {
             End::HalfClosed => match self.ingest.half_closed() {
                 Ok(message) => answer.message(message),
                 Err(status) => answer.status(&status),
@@ -108,6 +115,10 @@ impl Queued {
                 self.ingest.reset();
                 self.front.service.refused(why);
                 answer.status(&status);
+            }
+            End::Cut => {
+                self.ingest.reset();
+                answer.status(&Status::new(Code::Internal, "gateway is shutting down"));
             }
             End::Gone => self.ingest.reset(),
         }
@@ -314,9 +325,9 @@ impl Delivery<'_> {
         if poll_fn(|cx| Poll::Ready(poll(cx).is_ready())).await {
             return Ok(());
         }
-        self.front.service.paused(true);
+        let _paused = Paused::new(self.front);
         let room = while_open(answer, poll);
-        let result = match self.deadline {
+        match self.deadline {
             None => room.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), room)
                 .await
@@ -325,9 +336,23 @@ impl Delivery<'_> {
                     let status = Status::new(Code::DeadlineExceeded, text);
                     Err(End::Refused(Refusal::Deadline, status))
                 }),
-        };
-        self.front.service.paused(false);
-        result
+        }
+    }
+}
+
+/// Counts a call as paused until dropped.
+struct Paused<'a>(&'a Front);
+
+impl<'a> Paused<'a> {
+    fn new(front: &'a Front) -> Self {
+        front.service.paused(true);
+        Self(front)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.service.paused(false);
     }
 }
 
