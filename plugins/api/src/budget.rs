@@ -280,9 +280,9 @@ mod tests {
         }
         let mut finisher = parts.remove(0);
         assert!(finisher.poll_grow(1, &mut cx).is_ready());
-        assert!(parts[0].poll_grow(1, &mut cx).is_pending());
+        assert!(parts[0].poll_grow(11, &mut cx).is_pending());
         finisher.clear();
-        assert_eq!(budget.used(), 90, "above the level of waking");
+        assert_eq!(budget.used(), 90, "too little room for it");
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert!(parts[0].poll_grow(11, &mut cx).is_ready());
     }
