@@ -1,10 +1,11 @@
 //! Agents that break HTTP/2. Each loses its own connection or call at most.
 
+use perigee::sink::fault::Fault;
 use perigee::telemetry::books::{ConnectionError, Refusal};
 use tokio::io::AsyncWriteExt;
 
 use crate::bystander::Bystander;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, TRACING, pipe};
 use crate::messages::*;
 use crate::raw::*;
 
@@ -297,4 +298,49 @@ async fn a_flood_of_calls_that_are_reset_at_once_costs_their_connection_at_most(
         })
         .await;
     scene.ends_well().await;
+}
+
+/// Each frame costs more memory than its byte, and the windows count bytes.
+#[tokio::test]
+async fn a_flood_of_single_bytes_on_paused_streams_ends_the_connection() {
+    let gateway = Gateway::start_with(1, |settings| {
+        let queue = pipe(settings, TRACING).queue.as_mut().unwrap();
+        queue.event_buffer_size = 8;
+        queue.partition = 1;
+    })
+    .await;
+    let bystander = Bystander::of(&gateway).await;
+    gateway.sink().set_fault(Fault {
+        path: Some("TraceSegment".to_owned()),
+        stall: true,
+        ..Fault::default()
+    });
+    let mut raw = Raw::greeted(gateway.app.address).await;
+    let streams = [1, 3, 5];
+    for stream in streams {
+        raw.send(&Frame::call(stream, SEGMENTS, &[])).await;
+        for number in 0..600 {
+            let message = framed(&segment(&number.to_string(), "shop"));
+            raw.send(&Frame::new(DATA, 0, stream, &message)).await;
+        }
+    }
+    gateway
+        .wait_for("the streams paused", |gateway| {
+            gateway.app.books.front.paused_streams.value() >= streams.len() as u64
+        })
+        .await;
+    let flood = streams.map(|stream| Frame::new(DATA, 0, stream, &[0]).encode().repeat(30_000));
+    let end = raw
+        .flood(&flood.concat(), |frame| frame.kind == GOAWAY)
+        .await;
+    assert_eq!(end.unwrap().code(), ENHANCE_YOUR_CALM);
+    gateway
+        .wait_for("the connection counted", |gateway| {
+            gateway.connection_errors(ConnectionError::Protocol) == 1
+        })
+        .await;
+    gateway.sink().set_fault(Fault::default());
+    bystander.stays_unharmed(&gateway).await;
+    drop(raw);
+    gateway.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Messages near the limit, and the budget for half of them.
 
 use bytes::Bytes;
+use perigee::config::settings::Settings;
 use perigee::engine::Code;
 use perigee::telemetry::books::Refusal;
 
@@ -35,7 +36,7 @@ async fn a_message_of_49_mib_passes_and_one_of_51_is_refused() {
     assert_eq!(gateway.stop().await.delivered, 1);
 }
 
-async fn budget_used(gateway: &Gateway) -> usize {
+pub(crate) async fn budget_used(gateway: &Gateway) -> usize {
     let admin = gateway.app.admin_address.unwrap();
     let metrics = http_get(admin, "/metrics").await;
     let mut lines = metrics.lines();
@@ -114,4 +115,54 @@ async fn half_a_message_is_charged_until_its_client_leaves() {
     assert_eq!(soon(large).await.unwrap().ok(), EMPTY);
     while budget_used(&gateway).await > 0 {}
     assert_eq!(gateway.stop().await.delivered, 101);
+}
+
+/// Their windows are several times the connection's.
+async fn all_get_through(bytes: usize, edit: impl FnOnce(&mut Settings)) {
+    const CALLS: u64 = 60;
+    let gateway = Gateway::start_with(1, edit).await;
+    let client = gateway.client().await;
+    let message = framed(&padded_segment("large", "shop", bytes));
+    let mut calls = Vec::new();
+    for _ in 0..CALLS {
+        let mut call = client.open(SEGMENTS).await;
+        let message = message.clone();
+        calls.push(tokio::spawn(async move {
+            soon(call.send(message)).await.unwrap();
+            call.half_close();
+            assert_eq!(call.answer().await.ok(), EMPTY);
+        }));
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(gateway.stop().await.delivered, CALLS);
+}
+
+#[tokio::test]
+async fn large_messages_that_come_at_once_on_one_connection_get_through() {
+    all_get_through(4 * MIB, |_| {}).await;
+}
+
+#[tokio::test]
+async fn large_messages_on_one_connection_get_through_with_a_small_budget() {
+    all_get_through(MIB, |settings| settings.limits.memory_bytes = 16 << 20).await;
+}
+
+/// The one that may be finished above the limit has a while for it, and no longer.
+#[tokio::test]
+async fn a_client_that_does_not_go_on_is_refused_when_others_wait() {
+    let gateway = Gateway::start_with(1, |settings| {
+        settings.limits.memory_bytes = 16 << 20;
+    })
+    .await;
+    let message = framed(&padded_segment("large", "shop", 12 * MIB));
+    let idle = gateway.client().await;
+    let mut half = idle.open(SEGMENTS).await;
+    soon(half.send(message.slice(..10 * MIB))).await.unwrap();
+    while budget_used(&gateway).await < 9 * MIB {}
+    assert_eq!(report(&gateway, message).await.ok(), EMPTY);
+    let text = half.answer().await.refused(Code::Internal);
+    assert!(text.contains("did not go on"), "{text}");
+    assert_eq!(gateway.stop().await.delivered, 1);
 }

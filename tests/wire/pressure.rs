@@ -11,7 +11,9 @@ use perigee_plugin_api::queue::WhenFull;
 
 use crate::client::{Call, Client};
 use crate::gateway::{Gateway, TRACING, pipe};
+use crate::large::budget_used;
 use crate::messages::*;
+use crate::queued::{GZIP, gzip};
 
 /// Nodes take no segments; everything else goes on.
 fn no_segments() -> Fault {
@@ -259,4 +261,51 @@ async fn a_connection_may_have_1024_streams_open() {
         assert_eq!(call.answer().await.ok(), EMPTY);
     }
     assert_eq!(gateway.app.books.front.streams_open.value(), 0);
+}
+
+/// They are charged for what comes out of them, and wait their turn to come out.
+#[tokio::test]
+async fn compressed_messages_that_wait_stay_within_the_budget() {
+    const MIB: u64 = 1 << 20;
+    let gateway = Gateway::start_with(1, |settings| {
+        small_queue(settings, WhenFull::Block);
+        settings.limits.memory_bytes = 64 * MIB;
+        pipe(settings, TRACING).queue.as_mut().unwrap().partition = 1;
+    })
+    .await;
+    gateway.sink().set_fault(no_segments());
+    let client = gateway.client().await;
+    let mut filling = client.open(SEGMENTS).await;
+    for number in 0..200 {
+        let message = segment(&number.to_string(), "shop");
+        filling.send(framed(&message)).await.unwrap();
+    }
+    filling.half_close();
+    gateway
+        .wait_for("the queue full", |gateway| {
+            gateway.app.books.front.paused_streams.value() == 1
+        })
+        .await;
+    let large = gzip(&padded_segment("large", "shop", 30 << 20));
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let mut call = client.open_with(SEGMENTS, &GZIP).await;
+        call.send(flagged(1, &large)).await.unwrap();
+        call.half_close();
+        calls.push(call);
+    }
+    // One waits for the queue, above the limit; the others for it.
+    gateway
+        .wait_for("one inflated", |gateway| {
+            gateway.app.books.front.paused_streams.value() == 2
+        })
+        .await;
+    client.catch_up().await;
+    let used = budget_used(&gateway).await as u64;
+    assert!((30 * MIB..64 * MIB).contains(&used), "{used}");
+    gateway.sink().set_fault(Fault::default());
+    for call in calls {
+        assert_eq!(call.answer().await.ok(), EMPTY);
+    }
+    assert_eq!(gateway.stop().await.delivered, 208);
 }

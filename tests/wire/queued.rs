@@ -173,13 +173,13 @@ async fn meters_of_one_instance_stay_on_one_node_and_instances_spread() {
     assert_eq!(used.len(), 3, "{nodes_of:?}");
 }
 
-fn gzip(message: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(message: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(message).unwrap();
     encoder.finish().unwrap()
 }
 
-const GZIP: [(&str, &str); 1] = [("grpc-encoding", "gzip")];
+pub(crate) const GZIP: [(&str, &str); 1] = [("grpc-encoding", "gzip")];
 
 #[tokio::test]
 async fn compressed_messages_are_inflated_and_plain_ones_may_stand_between() {

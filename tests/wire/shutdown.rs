@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use perigee::engine::Code;
 use perigee::sink::fault::Fault;
 use perigee::telemetry::books::{ConnectionError, DropReason};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::gateway::Gateway;
+use crate::client::soon;
+use crate::gateway::{Gateway, TRACING, pipe};
 use crate::messages::*;
 use crate::raw::{PREFACE, Raw};
 use crate::tls::{Authority, gateway_with_tls};
@@ -100,4 +102,45 @@ async fn what_cannot_be_delivered_is_reported_in_time() {
     assert!(began.elapsed() < HOOK + Duration::from_millis(500));
     assert_eq!(report.undelivered, [("managementpipe".to_owned(), 30)]);
     assert_eq!(report.totals.dropped_for(DropReason::Shutdown), 30);
+}
+
+/// A Java agent that loses a call with its connection stops for half a minute.
+#[tokio::test]
+async fn calls_that_are_open_at_the_end_are_told_so() {
+    let gateway = Gateway::start_with(1, |settings| {
+        let queue = pipe(settings, TRACING).queue.as_mut().unwrap();
+        queue.event_buffer_size = 8;
+        queue.partition = 1;
+    })
+    .await;
+    gateway.sink().set_fault(Fault {
+        stall: true,
+        ..Fault::default()
+    });
+    let client = gateway.client().await;
+    let mut calls = vec![client.open(KEEP_ALIVE).await, client.open(SEGMENTS).await];
+    for _ in 0..5 {
+        let mut call = client.open(SEGMENTS).await;
+        for number in 0..100 {
+            let message = segment(&number.to_string(), "shop");
+            call.send(framed(&message)).await.unwrap();
+        }
+        calls.push(call);
+    }
+    calls.last_mut().unwrap().half_close();
+    gateway
+        .wait_for("the streams paused", |gateway| {
+            gateway.app.books.front.paused_streams.value() == 5
+        })
+        .await;
+    let books = std::sync::Arc::clone(&gateway.app.books);
+    let stop = tokio::spawn(gateway.app.stop(Duration::from_secs(4)));
+    for call in calls {
+        let text = call.answer().await.refused(Code::Internal);
+        assert_eq!(text, "gateway is shutting down");
+    }
+    soon(client.over).await.unwrap().unwrap();
+    let report = stop.await.unwrap();
+    assert_eq!(report.totals.dropped_for(DropReason::QueueFull), 0);
+    assert_eq!(books.front.paused_streams.value(), 0);
 }

@@ -10,7 +10,11 @@
 //! nobody could finish: one of them at a time, the *finisher*, may go on above the parts' limit
 //! until its message is whole. Its seat is a gate of its own: who waits for room waits for the seat
 //! too. Otherwise, with nearly all of the room held by parts, nobody would be told that the
-//! finisher is done.
+//! finisher is done. A finisher that does not go on while others wait has to be sent away by its
+//! reader ([`PartCharge::is_in_the_way`]).
+//!
+//! Who waits still holds what its client may send without being asked to go on. So only so many may
+//! wait, and the next is sent away ([`Crowded`]).
 
 use std::task::{Context, Poll};
 
@@ -19,13 +23,27 @@ use crate::gate::{Gate, WaiterId};
 /// One part in so many of the budget is for half-read messages.
 const PARTS: u64 = 5;
 
+/// What one waiter is taken to hold besides what it is charged: a stream's window.
+const WAITER: u64 = 64 * 1024;
+
+/// One in so many of the parts' bytes is what all waiters may hold.
+const WAITERS: u64 = 4;
+
+/// So many may wait however small the budget is.
+const LEAST_WAITERS: u64 = 64;
+
 /// Bytes that the process may hold for its clients.
 #[derive(Debug)]
 pub struct Budget {
     whole: Gate,
     parts: Gate,
     finisher: Gate,
+    waiters: Gate,
 }
+
+/// Too many half-read messages wait for room already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded;
 
 impl Budget {
     /// A budget of `bytes` for whole messages, and a quarter of that for half-read ones.
@@ -43,6 +61,7 @@ impl Budget {
             whole: Gate::new(whole),
             parts: Gate::new(parts),
             finisher: Gate::new(1),
+            waiters: Gate::new((parts / WAITERS / WAITER).max(LEAST_WAITERS)),
         }
     }
 
@@ -69,6 +88,7 @@ pub struct PartCharge {
     waiter: WaiterId,
     bytes: u64,
     finisher: bool,
+    waits: bool,
 }
 
 impl PartCharge {
@@ -79,6 +99,7 @@ impl PartCharge {
             waiter: WaiterId::next(),
             bytes: 0,
             finisher: false,
+            waits: false,
         }
     }
 
@@ -87,25 +108,52 @@ impl PartCharge {
         self.bytes
     }
 
+    /// Whether this is the finisher, and others wait for it.
+    pub fn is_in_the_way(&self) -> bool {
+        self.finisher && self.budget.finisher.has_waiters()
+    }
+
+    /// Whether this is the finisher.
+    pub fn is_finisher(&self) -> bool {
+        self.finisher
+    }
+
     /// Charges `bytes` more; pending while there is no room and another stream is the finisher.
-    pub fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<()> {
+    ///
+    /// # Errors
+    /// There is no room, not even for one who waits.
+    pub fn poll_grow(&mut self, bytes: u64, cx: &mut Context<'_>) -> Poll<Result<(), Crowded>> {
         let Budget {
-            parts, finisher, ..
+            parts,
+            finisher,
+            waiters,
+            ..
         } = &*self.budget;
         if self.finisher {
             parts.take(bytes);
         } else if parts.poll_take(self.waiter, bytes, cx).is_ready() {
             finisher.forget(self.waiter);
-        } else {
-            if finisher.poll_take(self.waiter, 1, cx).is_pending() {
-                return Poll::Pending;
-            }
+        } else if finisher.poll_take(self.waiter, 1, cx).is_ready() {
             parts.forget(self.waiter);
             self.finisher = true;
             parts.take(bytes);
+        } else if self.waits || waiters.try_take(1) {
+            self.waits = true;
+            return Poll::Pending;
+        } else {
+            parts.forget(self.waiter);
+            finisher.forget(self.waiter);
+            return Poll::Ready(Err(Crowded));
         }
+        self.stop_waiting();
         self.bytes += bytes;
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.budget.waiters.give_back(1);
+        }
     }
 
     /// The message is whole and looks for room among the others of its kind. Once `poll` is ready
@@ -134,6 +182,7 @@ impl Drop for PartCharge {
     fn drop(&mut self) {
         self.budget.parts.forget(self.waiter);
         self.budget.finisher.forget(self.waiter);
+        self.stop_waiting();
         self.clear();
     }
 }
@@ -190,6 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_may_wait() {
+        let budget = Arc::new(Budget::new(400));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut parts: Vec<_> = (0..66)
+            .map(|_| PartCharge::new(Arc::clone(&budget)))
+            .collect();
+        assert_eq!(parts[0].poll_grow(200, &mut cx), Poll::Ready(Ok(())));
+        assert_eq!(parts[1].poll_grow(1, &mut cx), Poll::Ready(Ok(())));
+        assert!(parts[1].is_finisher() && !parts[1].is_in_the_way());
+        let (finisher, rest) = parts[1..].split_first_mut().expect("66");
+        for part in rest.iter_mut() {
+            assert!(part.poll_grow(1, &mut cx).is_pending());
+            assert!(part.poll_grow(1, &mut cx).is_pending());
+        }
+        assert!(finisher.is_in_the_way());
+        let mut late = PartCharge::new(Arc::clone(&budget));
+        assert_eq!(late.poll_grow(1, &mut cx), Poll::Ready(Err(Crowded)));
+        parts.pop();
+        assert!(late.poll_grow(1, &mut cx).is_pending());
+    }
+
+    #[test]
     fn the_whole_is_within_what_was_asked_for() {
         assert_eq!(Budget::within(1 << 30).limit(), 1 << 30);
         assert_eq!(Budget::new(400).limit(), 500);
@@ -209,9 +280,9 @@ mod tests {
         }
         let mut finisher = parts.remove(0);
         assert!(finisher.poll_grow(1, &mut cx).is_ready());
-        assert!(parts[0].poll_grow(1, &mut cx).is_pending());
+        assert!(parts[0].poll_grow(11, &mut cx).is_pending());
         finisher.clear();
-        assert_eq!(budget.used(), 90, "above the level of waking");
+        assert_eq!(budget.used(), 90, "too little room for it");
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert!(parts[0].poll_grow(11, &mut cx).is_ready());
     }

@@ -2,8 +2,12 @@
 //!
 //! Taking and giving back are single atomic operations as long as nobody waits. Waiters are woken
 //! together once an eighth of the limit is free (at any release when the limit is below eight):
-//! waking them at every single release would make hundreds of blocked streams run for each message
-//! delivered. One that still finds no room for what it wants registers again.
+//! waking them all at every single release would make hundreds of blocked streams run for each
+//! message delivered. One that still finds no room for what it wants registers again.
+//!
+//! Above that mark, which is never left when stuck messages hold more, a release wakes one waiter
+//! whose amount fits. It stays registered until it has looked or has given up, and then the next
+//! that fits is woken, so room never lies idle for want of a further release.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,13 +32,20 @@ impl WaiterId {
     }
 }
 
+/// What somebody waits for.
+#[derive(Debug)]
+struct Waiting {
+    amount: u64,
+    waker: Waker,
+}
+
 /// A level with a limit.
 #[derive(Debug)]
 pub struct Gate {
     level: AtomicU64,
     limit: u64,
     waiting: AtomicUsize,
-    waiters: Mutex<BTreeMap<WaiterId, Waker>>,
+    waiters: Mutex<BTreeMap<WaiterId, Waiting>>,
 }
 
 impl Gate {
@@ -89,18 +100,19 @@ impl Gate {
 
     /// Takes `amount`, or registers the waiter and is woken when there is room again.
     pub fn poll_take(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(waiter, cx, || self.try_take(amount))
+        self.poll_until(waiter, amount, cx, || self.try_take(amount))
     }
 
     /// Whether `amount` fits, without taking it; registers the waiter, which is woken when there is
     /// room again, if it does not.
     pub fn poll_room(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(waiter, cx, || self.has_room(amount))
+        self.poll_until(waiter, amount, cx, || self.has_room(amount))
     }
 
     fn poll_until(
         &self,
         waiter: WaiterId,
+        amount: u64,
         cx: &mut Context<'_>,
         passes: impl Fn() -> bool,
     ) -> Poll<()> {
@@ -110,8 +122,13 @@ impl Gate {
         }
         {
             let mut waiters = self.waiters.lock();
-            waiters.insert(waiter, cx.waker().clone());
+            let waker = cx.waker().clone();
+            let known = waiters.insert(waiter, Waiting { amount, waker });
             self.waiting.store(waiters.len(), Ordering::SeqCst);
+            // It may have been woken for room that is too small for it by now.
+            if known.is_some() {
+                self.wake_one(&waiters, Some(waiter));
+            }
         }
         // A release between the first look and the registration has woken nobody: look again.
         if passes() {
@@ -126,9 +143,19 @@ impl Gate {
         let before = self.level.fetch_sub(amount, Ordering::SeqCst);
         debug_assert!(before >= amount, "gave back {amount} of {before}");
         let now = before.saturating_sub(amount);
-        if self.waiting.load(Ordering::SeqCst) > 0 && now <= self.limit - self.limit / 8 {
-            self.wake_all();
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
         }
+        if now <= self.limit - self.limit / 8 {
+            self.wake_all();
+        } else {
+            self.wake_one(&self.waiters.lock(), None);
+        }
+    }
+
+    /// Whether anybody waits.
+    pub fn has_waiters(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Stops waiting.
@@ -137,8 +164,25 @@ impl Gate {
             return;
         }
         let mut waiters = self.waiters.lock();
-        waiters.remove(&waiter);
+        let known = waiters.remove(&waiter);
         self.waiting.store(waiters.len(), Ordering::SeqCst);
+        if known.is_some() {
+            self.wake_one(&waiters, None);
+        }
+    }
+
+    /// Wakes the first waiter, this one aside, whose amount fits.
+    fn wake_one(&self, waiters: &BTreeMap<WaiterId, Waiting>, aside: Option<WaiterId>) {
+        // Nearly always: nothing is free.
+        if !self.has_room(1) {
+            return;
+        }
+        let fitting = waiters
+            .iter()
+            .find(|(id, waiting)| Some(**id) != aside && self.has_room(waiting.amount));
+        if let Some((_, waiting)) = fitting {
+            waiting.waker.wake_by_ref();
+        }
     }
 
     fn wake_all(&self) {
@@ -147,8 +191,8 @@ impl Gate {
             self.waiting.store(0, Ordering::SeqCst);
             std::mem::take(&mut *waiters)
         };
-        for waker in woken.into_values() {
-            waker.wake();
+        for waiting in woken.into_values() {
+            waiting.waker.wake();
         }
     }
 }
@@ -168,29 +212,60 @@ mod tests {
         }
     }
 
+    /// Each with a bell of its own.
+    fn waiters<const N: usize>() -> [(WaiterId, Arc<Woken>, Waker); N] {
+        std::array::from_fn(|_| {
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            (WaiterId::next(), woken, waker)
+        })
+    }
+
+    fn wakes<const N: usize>(waiters: &[(WaiterId, Arc<Woken>, Waker); N]) -> [usize; N] {
+        std::array::from_fn(|at| waiters[at].1.0.load(Ordering::SeqCst))
+    }
+
     #[test]
-    fn a_waiter_is_woken_once_an_eighth_is_free() {
+    fn all_are_woken_once_an_eighth_is_free_and_one_that_fits_before() {
         let gate = Gate::new(80);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut cx = Context::from_waker(&waker);
-        let waiter = WaiterId::next();
+        let all = waiters::<3>();
+        let poll = |at: usize, amount| {
+            let (waiter, _, waker) = &all[at];
+            gate.poll_take(*waiter, amount, &mut Context::from_waker(waker))
+        };
         gate.take(80);
-        assert!(gate.poll_take(waiter, 1, &mut cx).is_pending());
-        assert!(
-            gate.poll_take(waiter, 1, &mut cx).is_pending(),
-            "polling twice registers once"
-        );
+        for (at, amount) in [(0, 20), (1, 5), (2, 5)] {
+            assert!(poll(at, amount).is_pending());
+            assert!(poll(at, amount).is_pending(), "twice registers once");
+        }
         gate.give_back(9);
-        assert_eq!(
-            woken.0.load(Ordering::SeqCst),
-            0,
-            "71 of 80 is above seven eighths"
-        );
+        assert_eq!(wakes(&all), [0, 1, 0], "the first that fits");
         gate.give_back(1);
-        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
-        assert!(gate.poll_take(waiter, 1, &mut cx).is_ready());
-        assert_eq!(gate.level(), 71);
+        assert_eq!(wakes(&all), [1, 2, 1]);
+    }
+
+    #[test]
+    fn room_above_the_mark_is_passed_on_without_a_further_release() {
+        let gate = Gate::new(80);
+        let all = waiters::<4>();
+        let poll = |at: usize, amount| {
+            let (waiter, _, waker) = &all[at];
+            gate.poll_take(*waiter, amount, &mut Context::from_waker(waker))
+        };
+        gate.take(80);
+        for at in 0..4 {
+            assert!(poll(at, 3).is_pending());
+        }
+        gate.give_back(8);
+        assert_eq!(wakes(&all), [1, 0, 0, 0]);
+        assert!(poll(0, 3).is_ready());
+        assert_eq!(wakes(&all), [1, 1, 0, 0]);
+        gate.forget(all[1].0);
+        assert_eq!(wakes(&all), [1, 1, 1, 0], "one that gives up passes it on");
+        assert!(poll(2, 6).is_pending());
+        assert_eq!(wakes(&all), [1, 1, 1, 1], "and one that wants more by now");
+        assert!(poll(3, 3).is_ready());
+        assert_eq!(gate.level(), 78);
     }
 
     #[test]

@@ -136,6 +136,8 @@ impl Queue for MemoryQueue {
             .poll_room(waiter, 1, cx)
             .is_pending()
         {
+            // Who does not look at a gate must not be the one that it wakes.
+            self.budget.gate().forget(waiter);
             return Poll::Pending;
         }
         self.budget.gate().poll_room(waiter, bytes, cx)

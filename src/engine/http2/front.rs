@@ -15,9 +15,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use perigee_plugin_api::budget::Budget;
 use tokio::sync::watch;
 
+use super::bond::Bond;
 use super::io::Io;
 use super::live::{Live, RecvBody, Responder};
-use super::{DATA_FRAME_BUDGET, queued};
+use super::queued;
 use crate::engine::socket::Socket;
 use crate::engine::{Call, Code, Disposition, Refusal, Service, Status, metadata};
 
@@ -33,6 +34,16 @@ const HEADER_LIST: u32 = 64 * 1024;
 
 /// Streams that may be reset without having been looked at, before the peer counts as abusive.
 const RESET_STREAMS: usize = 1024;
+
+/// What unread DATA frames may cost beside their bytes, in connection windows. The h2 crate reckons
+/// 256 bytes a frame less what it carries, and its own default ends a connection with
+/// ENHANCE_YOUR_CALM once clients with 160-byte messages have been paused for a few seconds
+/// (`performance.md` 7.1). This admits a window full of frames of 52 bytes each, 20 000 with 1 MiB;
+/// a flood of single bytes ends after 16 000.
+const SMALL_FRAMES: usize = 4;
+
+/// The largest window that HTTP/2 knows.
+const MOST_WINDOW: u32 = (1 << 31) - 1;
 
 /// What connections are allowed.
 #[derive(Clone, Debug)]
@@ -118,7 +129,7 @@ async fn shake_hands(
             .max_concurrent_streams(options.max_concurrent_streams)
             .max_header_list_size(HEADER_LIST)
             .max_pending_accept_reset_streams(RESET_STREAMS)
-            .data_frame_budget(DATA_FRAME_BUDGET)
+            .data_frame_budget(options.connection_window as usize * SMALL_FRAMES)
             .handshake::<_, Bytes>(io.clone())
     );
     let done = poll_fn(|cx| {
@@ -143,9 +154,13 @@ async fn accept_streams(
     drain: &mut watch::Receiver<Drain>,
 ) -> Result<(), ConnectionError> {
     let mut said_goodbye = false;
+    let bond = Rc::<Bond>::default();
+    let mut waiting = 0;
     loop {
         let phase = *drain.borrow_and_update();
         if phase == Drain::Cut {
+            let opened = |call| open_stream(front, &bond, call, (peer, number));
+            part(connection, io, &bond, opened).await;
             return Ok(());
         }
         if phase == Drain::GoAway && !said_goodbye {
@@ -153,6 +168,11 @@ async fn accept_streams(
             said_goodbye = true;
         }
         let next = poll_fn(|cx| {
+            let now = bond.waiting(cx);
+            if now != waiting {
+                waiting = now;
+                connection.set_target_window_size(window(&front.options, waiting));
+            }
             let accepted = connection.poll_accept(cx);
             // Everything that this round wants to say leaves in one write.
             match (accepted, io.poll_push(cx)) {
@@ -164,7 +184,7 @@ async fn accept_streams(
             biased; // requests first: the phase is looked at before each wait anyway
             accepted = next => match accepted {
                 Ok(Some(Ok((request, respond)))) => {
-                    open_stream(front, request, respond, (peer, number));
+                    open_stream(front, &bond, (request, respond), (peer, number));
                 }
                 Ok(Some(Err(error))) => return Err(classify(error)),
                 Ok(None) => return Ok(()),
@@ -177,6 +197,35 @@ async fn accept_streams(
     }
 }
 
+/// Tells the queued calls to end, and lets their answers leave: a client whose call ends with the
+/// connection takes the gateway for lost, and a Java agent stops for half a minute.
+async fn part(
+    mut connection: Connection<Io, Bytes>,
+    io: &Io,
+    bond: &Rc<Bond>,
+    mut opened: impl FnMut((Request<RecvStream>, SendResponse<Bytes>)),
+) {
+    connection.graceful_shutdown();
+    bond.cut();
+    let answered = poll_fn(|cx| {
+        // Whoever is gone now has answered before, so the round that begins here says it.
+        let mut over = bond.is_free();
+        while let Poll::Ready(next) = connection.poll_accept(cx) {
+            let Some(Ok(call)) = next else {
+                over = true;
+                break;
+            };
+            opened(call);
+            over = false;
+        }
+        match io.poll_push(cx) {
+            Poll::Ready(Ok(())) if !over => Poll::Pending,
+            pushed => pushed,
+        }
+    });
+    let _answered = tokio::time::timeout(FAREWELL, answered).await;
+}
+
 fn classify(error: h2::Error) -> ConnectionError {
     match error.get_io() {
         Some(io) if io.kind() != io::ErrorKind::InvalidData => ConnectionError::Io(io.to_string()),
@@ -184,10 +233,20 @@ fn classify(error: h2::Error) -> ConnectionError {
     }
 }
 
+/// A connection's window while so many calls wait for room for half a message: they keep a
+/// stream's window each, and the message that they wait for may be on the same connection.
+fn window(options: &FrontOptions, waiting: u32) -> u32 {
+    let wider = waiting.saturating_mul(options.stream_window);
+    options
+        .connection_window
+        .saturating_add(wider)
+        .min(MOST_WINDOW)
+}
+
 fn open_stream(
     front: &Rc<Front>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    bond: &Rc<Bond>,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
     (peer, connection): (SocketAddr, u64),
 ) {
     let (head, body) = request.into_parts();
@@ -229,7 +288,7 @@ fn open_stream(
                 compressed,
                 deadline,
             };
-            let stream = queued::Queued::new(Rc::clone(front), ingest, shape);
+            let stream = queued::Queued::new(Rc::clone(front), Rc::clone(bond), ingest, shape);
             tokio::task::spawn_local(stream.run(body, answer));
         }
         Disposition::Live(handler) => {

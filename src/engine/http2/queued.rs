@@ -5,16 +5,17 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
-use perigee_plugin_api::budget::PartCharge;
+use perigee_plugin_api::budget::{Crowded, PartCharge};
 
+use super::bond::Bond;
 use super::front::{Answer, Front};
 use crate::engine::framing::{FrameError, Run, Splitter};
-use crate::engine::gzip::{InflateError, inflate};
+use crate::engine::gzip::{InflateError, Inflating};
 use crate::engine::{Code, Ingest, Refusal, Status};
 
 /// A part of a message up to this size is not charged to the budget: the stream's window already
@@ -23,6 +24,13 @@ const UNCHARGED_PART: usize = 16 * 1024;
 
 /// Most bytes that are taken from a stream at once.
 const GATHER_BYTES: usize = 16 * 1024;
+
+/// How long a message that is finished above the limit, and in the way of others, may take for the
+/// next [`PACE`] bytes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client that sends fewer within [`PATIENCE`] does not go on.
+const PACE: u64 = 64 * 1024;
 
 /// What the method and the request's headers promise.
 pub(super) struct Expected {
@@ -50,10 +58,13 @@ pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Status> {
 /// One call being read.
 pub(super) struct Queued {
     front: Rc<Front>,
+    bond: Rc<Bond>,
     ingest: Box<dyn Ingest>,
     expected: Expected,
     splitter: Splitter,
     charge: PartCharge,
+    /// While this is the finisher: when it has to have been charged so much.
+    pace: Option<(Instant, u64)>,
     /// The only message of a unary call, kept until the half-close.
     held: Option<Vec<u8>>,
 }
@@ -62,26 +73,40 @@ pub(super) struct Queued {
 enum End {
     HalfClosed,
     Refused(Refusal, Status),
+    /// The gateway stops.
+    Cut,
     Gone,
 }
 
 impl Queued {
-    pub(super) fn new(front: Rc<Front>, ingest: Box<dyn Ingest>, expected: Expected) -> Self {
+    pub(super) fn new(
+        front: Rc<Front>,
+        bond: Rc<Bond>,
+        ingest: Box<dyn Ingest>,
+        expected: Expected,
+    ) -> Self {
         let splitter = Splitter::new(front.options.max_message_bytes);
         let charge = PartCharge::new(Arc::clone(&front.options.budget));
         Self {
             front,
+            bond,
             ingest,
             expected,
             splitter,
             charge,
+            pace: None,
             held: None,
         }
     }
 
     /// Reads to the end and answers.
     pub(super) async fn run(mut self, mut body: RecvStream, mut answer: Answer) {
-        match self.read(&mut body, &mut answer).await {
+        let bond = Rc::clone(&self.bond);
+        let end = tokio::select! {
+            end = self.read(&mut body, &mut answer) => end,
+            () = bond.until_cut() => End::Cut,
+        };
+        match end {
             End::HalfClosed => match self.ingest.half_closed() {
                 Ok(message) => answer.message(message),
                 Err(status) => answer.status(&status),
@@ -91,16 +116,21 @@ impl Queued {
                 self.front.service.refused(why);
                 answer.status(&status);
             }
+            End::Cut => {
+                self.ingest.reset();
+                answer.status(&Status::new(Code::Internal, "gateway is shutting down"));
+            }
             End::Gone => self.ingest.reset(),
         }
     }
 
     async fn read(&mut self, body: &mut RecvStream, answer: &mut Answer) -> End {
         loop {
-            let gathered = match poll_fn(|cx| poll_gather(body, cx)).await {
-                Some(Ok(gathered)) => gathered,
-                Some(Err(_)) => return End::Gone,
-                None => return self.finish(answer).await,
+            let gathered = match self.gather(body).await {
+                Ok(Some(Ok(gathered))) => gathered,
+                Ok(Some(Err(_))) => return End::Gone,
+                Ok(None) => return self.finish(answer).await,
+                Err(end) => return end,
             };
             let taken = self.take(gathered.bytes(), answer).await;
             // Fails only for a stream that is gone, whose credit the crate has given back.
@@ -109,6 +139,35 @@ impl Queued {
             if let Err(end) = taken {
                 return end;
             }
+        }
+    }
+
+    /// What arrives next. Whoever holds the finisher's seat has to go on while others wait for it.
+    async fn gather(
+        &mut self,
+        body: &mut RecvStream,
+    ) -> Result<Option<Result<Gathered, h2::Error>>, End> {
+        if !self.charge.is_finisher() {
+            self.pace = None;
+            return Ok(poll_fn(|cx| poll_gather(body, cx)).await);
+        }
+        loop {
+            let charged = self.charge.bytes();
+            let (until, wanted) = *self
+                .pace
+                .get_or_insert_with(|| (Instant::now() + PATIENCE, charged + PACE));
+            let next = poll_fn(|cx| poll_gather(body, cx));
+            if let Ok(gathered) = tokio::time::timeout_at(until.into(), next).await {
+                return Ok(gathered);
+            }
+            if charged < wanted && self.charge.is_in_the_way() {
+                let text = format!(
+                    "message did not go on for {PATIENCE:?}, after {charged} bytes of it, \
+                     while others waited for room"
+                );
+                return Err(refuse(Refusal::Deadline, text));
+            }
+            self.pace = None;
         }
     }
 
@@ -125,7 +184,8 @@ impl Queued {
                 Run::Plain { framed, count } => (framed, count),
                 Run::Compressed(body) if self.expected.compressed => {
                     let max = self.front.options.max_message_bytes;
-                    inflated = inflate(body, max).map_err(|error| refuse_inflate(&error))?;
+                    let inflating = Inflating::new(body, max);
+                    inflated = inflate(inflating, &mut self.charge, &self.bond, answer).await?;
                     (inflated.as_slice(), 1)
                 }
                 Run::Compressed(_) => {
@@ -158,8 +218,7 @@ impl Queued {
         if part <= UNCHARGED_PART {
             return Ok(());
         }
-        let grown = (part as u64).saturating_sub(self.charge.bytes());
-        while_open(answer, |cx| self.charge.poll_grow(grown, cx)).await
+        charge_up_to(part as u64, &mut self.charge, &self.bond, answer).await
     }
 
     async fn finish(&mut self, answer: &mut Answer) -> End {
@@ -266,9 +325,9 @@ impl Delivery<'_> {
         if poll_fn(|cx| Poll::Ready(poll(cx).is_ready())).await {
             return Ok(());
         }
-        self.front.service.paused(true);
+        let _paused = Paused::new(self.front);
         let room = while_open(answer, poll);
-        let result = match self.deadline {
+        match self.deadline {
             None => room.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), room)
                 .await
@@ -277,17 +336,72 @@ impl Delivery<'_> {
                     let status = Status::new(Code::DeadlineExceeded, text);
                     Err(End::Refused(Refusal::Deadline, status))
                 }),
-        };
-        self.front.service.paused(false);
-        result
+        }
     }
 }
 
-/// Waits, but not for a call that has gone away: its messages must not be taken after that.
-async fn while_open(
+/// Counts a call as paused until dropped.
+struct Paused<'a>(&'a Front);
+
+impl<'a> Paused<'a> {
+    fn new(front: &'a Front) -> Self {
+        front.service.paused(true);
+        Self(front)
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.service.paused(false);
+    }
+}
+
+/// Charges a message so much in all. A call that waits for room keeps its client's credit, of the
+/// connection too, which is why the connection's window is wider by a stream's meanwhile.
+async fn charge_up_to(
+    bytes: u64,
+    charge: &mut PartCharge,
+    bond: &Rc<Bond>,
     answer: &mut Answer,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Result<(), End> {
+    let more = bytes.saturating_sub(charge.bytes());
+    let charged = match poll_fn(|cx| Poll::Ready(charge.poll_grow(more, cx))).await {
+        Poll::Ready(charged) => charged,
+        Poll::Pending => {
+            let _waiting = bond.wait();
+            while_open(answer, |cx| charge.poll_grow(more, cx)).await?
+        }
+    };
+    charged.map_err(|Crowded| {
+        let text = "too many large messages at once";
+        refuse(Refusal::Deadline, text.to_owned())
+    })
+}
+
+/// Inflates a message, which is charged as it grows: nobody knows how long it becomes, and it may
+/// have to wait for room in the queue. Other calls have their turns meanwhile.
+async fn inflate(
+    mut message: Inflating<'_>,
+    charge: &mut PartCharge,
+    bond: &Rc<Bond>,
+    answer: &mut Answer,
+) -> Result<Vec<u8>, End> {
+    let compressed = charge.bytes();
+    while message.advance().map_err(|error| refuse_inflate(&error))? {
+        if message.bytes() > UNCHARGED_PART {
+            let all = compressed + message.bytes() as u64;
+            charge_up_to(all, charge, bond, answer).await?;
+            tokio::task::yield_now().await;
+        }
+    }
+    message.framed().map_err(|error| refuse_inflate(&error))
+}
+
+/// Waits, but not for a call that has gone away: its messages must not be taken after that.
+async fn while_open<T>(
+    answer: &mut Answer,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<T, End> {
     poll_fn(|cx| match answer.respond.poll_reset(cx) {
         Poll::Ready(_) => Poll::Ready(Err(End::Gone)),
         Poll::Pending => poll(cx).map(Ok),
