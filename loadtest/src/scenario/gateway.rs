@@ -85,6 +85,8 @@ pub struct GatewayConfig {
     pub weights: Vec<u32>,
     /// `timeout.stream` of the client; `None`: the gateway's default.
     pub stream_timeout: Option<String>,
+    /// `sharing.clients[0].authentication`.
+    pub authentication: Option<String>,
     /// `--shutdown_hook_time` in seconds; `None`: the gateway's default.
     pub hook_seconds: Option<u32>,
     /// Where agents connect.
@@ -123,6 +125,7 @@ impl GatewayConfig {
             upstreams,
             weights: Vec::new(),
             stream_timeout: None,
+            authentication: None,
             hook_seconds: None,
             address: free_address()?,
             telemetry: free_address()?,
@@ -210,6 +213,9 @@ sharing:
         };
         if let Some(stream) = &self.stream_timeout {
             yaml.push_str(&format!("      timeout:\n        stream: {stream}\n"));
+        }
+        if let Some(token) = &self.authentication {
+            yaml.push_str(&format!("      authentication: {token}\n"));
         }
         yaml
     }

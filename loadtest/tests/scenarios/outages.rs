@@ -130,8 +130,11 @@ fn a_node_that_only_connects_is_tried_ever_more_rarely() {
     scenario.sinks[0].hold_answers().unwrap();
     let node = scenario.sinks[0].address;
     let gateway = &scenario.gateway;
+    let held_back = "perigee_node_ejections_total";
+    let label = format!("node=\"{node}\"");
+    // Two workers, four times each.
     gateway
-        .await_log("failures=4] - node held back", SOON)
+        .await_metric(held_back, &[&label], SOON, |ejections| ejections >= 8.0)
         .unwrap();
     let metric = |name| gateway.node_metric(name, node).unwrap();
     let connects = metric("perigee_node_connects_total");
@@ -183,9 +186,10 @@ fn an_outage_of_all_nodes_only_slows_clients_down() {
     std::thread::sleep(OUTAGE.saturating_sub(began.elapsed()));
     assert_eq!(pipe(&scenario, "perigee_received_messages_total"), held_up);
     let used = gateway.metric("perigee_budget_used_bytes", &[]).unwrap();
-    // Each client may have one window of messages more on its way into the queue.
+    // A fifth is for half-read messages, of which there are none. Each client may have one window
+    // of messages more on its way into the queue.
     assert!(
-        (used / BUDGET as f64 - 1.0).abs() < 0.05,
+        (used / BUDGET as f64 - 0.8).abs() < 0.05,
         "{used} bytes held"
     );
 

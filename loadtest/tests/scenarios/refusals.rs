@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use perigee_loadtest::scenario::{Client, Scenario, SinkProcess, segment};
+use perigee_loadtest::scenario::{Client, GatewayConfig, Scenario, SinkProcess, segment};
 use perigee_loadtest::segment::METHOD;
 
 use super::{SIZE, SOON, assert_arrived, await_delivered, ids, pipe, report};
@@ -69,7 +69,8 @@ fn the_share_of_an_unavailable_node_goes_to_the_others() {
 /// Guarantees: clients see OK, nothing is dropped, everything arrives once.
 #[test]
 fn data_is_held_while_nodes_refuse_the_token() {
-    let scenario = Scenario::start(3, |_| {}).unwrap();
+    let ours = |settings: &mut GatewayConfig| settings.authentication = Some("ours".to_owned());
+    let scenario = Scenario::start(3, ours).unwrap();
     for sink in &scenario.sinks {
         sink.refuse("PERMISSION_DENIED").unwrap();
     }
@@ -77,7 +78,7 @@ fn data_is_held_while_nodes_refuse_the_token() {
     report(&scenario, &all);
     scenario
         .gateway
-        .await_log("refuses our token", SOON)
+        .await_log("refuses the token", SOON)
         .unwrap();
     assert_eq!(pipe(&scenario, "perigee_dropped_messages_total"), 0.0);
     for sink in &scenario.sinks {
