@@ -5,23 +5,28 @@
 //! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
 //! books.
 
+mod part;
+mod verdict;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::HeaderValue;
 use perigee_plugin_api::protocol::{Forward, Queued, RouteKey};
 use perigee_plugin_api::queue::{Batch, LaneKey, Queue, Settled};
 use tracing::{debug, error, warn};
 
+use part::Part;
+use verdict::{Verdict, describe, judge};
+
 use super::Pipe;
 use super::sender::SenderOptions;
 use crate::balance::backoff::RetryPause;
 use crate::balance::{NodeId, Request, Route};
-use crate::engine::{Code, Outcome, Outgoing, Status, messages};
+use crate::engine::{Outcome, Outgoing, messages};
 use crate::telemetry::books::DropReason;
 use crate::telemetry::log::RateLimited;
 use crate::upstream::{Counted, Failure, Picked, Slot, Slots, Upstream, Usable};
@@ -51,13 +56,6 @@ pub struct Delivery {
     holds: RateLimited,
 }
 
-/// Messages that share one fate.
-struct Part {
-    chunks: Vec<Bytes>,
-    count: u32,
-    bytes: u64,
-}
-
 /// A node, and the slot that is held there.
 type Place = (Picked, Rc<Slot>);
 
@@ -70,20 +68,6 @@ struct Context {
     oldest: Instant,
     expires: Instant,
     token: Option<HeaderValue>,
-}
-
-/// What follows from a node's outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Delivered,
-    /// One of the messages is refused for what it is.
-    Isolate,
-    /// No node will ever take them.
-    Drop(DropReason),
-    /// Another node may take them.
-    Elsewhere(Failure),
-    /// Every node will refuse until an operator has acted.
-    Hold,
 }
 
 /// What an attempt has left to do.
@@ -407,163 +391,10 @@ impl Delivery {
     }
 }
 
-impl Part {
-    fn halves(self) -> (Self, Self) {
-        let half = self.count / 2;
-        let mut first = Self {
-            chunks: Vec::new(),
-            count: 0,
-            bytes: 0,
-        };
-        let mut second = Self {
-            chunks: Vec::new(),
-            count: 0,
-            bytes: 0,
-        };
-        for chunk in self.chunks {
-            let mut cut = 0;
-            let mut taken = 0;
-            let mut all = 0;
-            for message in messages(&chunk) {
-                all += 1;
-                if first.count + taken < half {
-                    taken += 1;
-                    cut += message.len();
-                }
-            }
-            first.add(chunk.slice(..cut), taken);
-            second.add(chunk.slice(cut..), all - taken);
-        }
-        (first, second)
-    }
-
-    fn add(&mut self, chunk: Bytes, count: u32) {
-        if count > 0 {
-            self.count += count;
-            self.bytes += chunk.len() as u64;
-            self.chunks.push(chunk);
-        }
-    }
-}
-
-/// What follows from an outcome.
-fn judge(outcome: &Outcome) -> Verdict {
-    let status = match outcome {
-        Outcome::Answered(status) => status,
-        Outcome::Lost(_) => return Verdict::Elsewhere(Failure::Other),
-        Outcome::TimedOut => return Verdict::Elsewhere(Failure::Stalled),
-    };
-    match status.code {
-        Code::Ok => Verdict::Delivered,
-        // Undecodable bytes show as UNKNOWN as often as INVALID_ARGUMENT on a real OAP.
-        Code::InvalidArgument | Code::Unknown => Verdict::Isolate,
-        Code::ResourceExhausted if is_oversized(status) => Verdict::Isolate,
-        Code::ResourceExhausted => Verdict::Elsewhere(Failure::Overloaded),
-        Code::Unavailable => Verdict::Elsewhere(Failure::Unavailable),
-        Code::Unimplemented => Verdict::Drop(DropReason::Unimplemented),
-        Code::PermissionDenied | Code::Unauthenticated => Verdict::Hold,
-        Code::Cancelled
-        | Code::DeadlineExceeded
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::OutOfRange
-        | Code::Internal
-        | Code::DataLoss => Verdict::Elsewhere(Failure::Other),
-    }
-}
-
-/// grpc-java's words for a message over its limit, which no waiting cures.
-fn is_oversized(status: &Status) -> bool {
-    status.message.contains("exceeds maximum size")
-}
-
-fn describe(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Answered(status) => status.to_string(),
-        Outcome::Lost(reason) => format!("lost: {reason}"),
-        Outcome::TimedOut => "no progress in time".to_owned(),
-    }
-}
-
 #[expect(
     clippy::cast_precision_loss,
     reason = "a distribution needs no exact sizes"
 )]
 fn to_f64(bytes: u64) -> f64 {
     bytes as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(sizes: &[&[usize]]) -> Part {
-        let mut part = Part {
-            chunks: Vec::new(),
-            count: 0,
-            bytes: 0,
-        };
-        for (number, chunk) in sizes.iter().enumerate() {
-            let mut framed = Vec::new();
-            for size in *chunk {
-                framed.push(0);
-                framed.extend_from_slice(&u32::try_from(*size).expect("short").to_be_bytes());
-                framed.extend(std::iter::repeat_n(
-                    u8::try_from(number).expect("few"),
-                    *size,
-                ));
-            }
-            part.add(framed.into(), u32::try_from(chunk.len()).expect("few"));
-        }
-        part
-    }
-
-    #[test]
-    fn halves_hold_every_message_once_and_in_order() {
-        let whole = part(&[&[3, 0, 5], &[1], &[2, 2, 2]]);
-        let bytes = whole.chunks.concat();
-        let (first, second) = whole.halves();
-        assert_eq!((first.count, second.count), (3, 4));
-        assert_eq!(
-            [first.chunks.concat(), second.chunks.concat()].concat(),
-            bytes
-        );
-        assert_eq!(first.bytes + second.bytes, bytes.len() as u64);
-        let (one, two) = part(&[&[3, 4]]).halves();
-        assert_eq!((one.count, two.count), (1, 1));
-    }
-
-    #[test]
-    fn every_answer_of_a_node_has_its_consequence() {
-        let judged = |code, text: &'static str| judge(&Outcome::Answered(Status::new(code, text)));
-        assert_eq!(judged(Code::Ok, ""), Verdict::Delivered);
-        assert_eq!(
-            judged(Code::Unknown, "Application error processing RPC"),
-            Verdict::Isolate
-        );
-        assert_eq!(
-            judged(Code::InvalidArgument, "layer is required"),
-            Verdict::Isolate
-        );
-        let oversized = "gRPC message exceeds maximum size 52428800: 53477376";
-        assert_eq!(judged(Code::ResourceExhausted, oversized), Verdict::Isolate);
-        let overloaded = Verdict::Elsewhere(Failure::Overloaded);
-        assert_eq!(
-            judged(Code::ResourceExhausted, "Watermark exceeded"),
-            overloaded
-        );
-        let dropped = Verdict::Drop(DropReason::Unimplemented);
-        assert_eq!(judged(Code::Unimplemented, ""), dropped);
-        assert_eq!(judged(Code::PermissionDenied, ""), Verdict::Hold);
-        assert_eq!(
-            judged(Code::Internal, ""),
-            Verdict::Elsewhere(Failure::Other)
-        );
-        assert_eq!(
-            judge(&Outcome::TimedOut),
-            Verdict::Elsewhere(Failure::Stalled)
-        );
-    }
 }
