@@ -7,7 +7,6 @@ use perigee_plugin_api::protocol::Origin;
 use perigee_protocols::PROTOCOLS;
 
 use super::keys::{self, Key, Usage};
-use super::tree::{Node, Value};
 use super::{EMBEDDED, placeholder, yaml};
 
 const HEAD: &str = "\
@@ -60,34 +59,14 @@ fn variables() -> Variables {
     let mut variables = Variables::new();
     if let Ok(mut tree) = yaml::parse(EMBEDDED) {
         placeholder::expand(&mut tree, &|_| None);
-        collect(&mut variables, "", &tree);
-    }
-    variables
-}
-
-fn collect(variables: &mut Variables, path: &str, node: &Node) {
-    match &node.value {
-        Value::Map(entries) => {
-            for (name, node) in entries {
-                let path = match path {
-                    "" => name.clone(),
-                    _ => format!("{path}.{name}"),
-                };
-                collect(variables, &path, node);
-            }
-        }
-        Value::List(items) => {
-            for (index, node) in items.iter().enumerate() {
-                collect(variables, &format!("{path}[{index}]"), node);
-            }
-        }
-        Value::Scalar(scalar) => {
+        tree.each_scalar("", &mut |path, scalar| {
             if let Some(variable) = &scalar.variable {
                 let names = variables.entry(keys::general(path)).or_default();
                 names.push((path.to_owned(), variable.name.clone()));
             }
-        }
+        });
     }
+    variables
 }
 
 fn row(key: &Key, names: Option<&Vec<(String, String)>>) -> String {

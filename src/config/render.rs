@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use super::Config;
 use super::keys::{self, Usage};
 use super::settings::Pipe;
-use super::tree::{Node, Raw, Scalar, Value};
+use super::tree::{Node, Raw, Scalar};
 use super::units;
 
 mod absent;
@@ -90,33 +90,13 @@ impl Config {
 /// Every value of a tree under its path; nulls are left out.
 pub(super) fn flatten(tree: &Node) -> BTreeMap<String, Json> {
     let mut flat = BTreeMap::new();
-    collect(&mut flat, "", tree);
+    tree.each_scalar("", &mut |path, scalar| match json(path, scalar) {
+        Json::Null => {}
+        value => {
+            flat.insert(path.to_owned(), value);
+        }
+    });
     flat
-}
-
-fn collect(flat: &mut BTreeMap<String, Json>, path: &str, node: &Node) {
-    match &node.value {
-        Value::Map(entries) => {
-            for (name, node) in entries {
-                let path = match path {
-                    "" => name.clone(),
-                    _ => format!("{path}.{name}"),
-                };
-                collect(flat, &path, node);
-            }
-        }
-        Value::List(items) => {
-            for (index, node) in items.iter().enumerate() {
-                collect(flat, &format!("{path}[{index}]"), node);
-            }
-        }
-        Value::Scalar(scalar) => match json(path, scalar) {
-            Json::Null => {}
-            value => {
-                flat.insert(path.to_owned(), value);
-            }
-        },
-    }
 }
 
 fn json(path: &str, scalar: &Scalar) -> Json {

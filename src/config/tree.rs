@@ -124,6 +124,27 @@ impl Node {
         }
     }
 
+    /// Visits every scalar below `path`, with its own path, e.g. `pipes[0].sender.flush_time`.
+    pub fn each_scalar(&self, path: &str, visit: &mut impl FnMut(&str, &Scalar)) {
+        match &self.value {
+            Value::Map(entries) => {
+                for (name, node) in entries {
+                    let path = match path {
+                        "" => name.clone(),
+                        _ => format!("{path}.{name}"),
+                    };
+                    node.each_scalar(&path, visit);
+                }
+            }
+            Value::List(items) => {
+                for (index, node) in items.iter().enumerate() {
+                    node.each_scalar(&format!("{path}[{index}]"), visit);
+                }
+            }
+            Value::Scalar(scalar) => visit(path, scalar),
+        }
+    }
+
     /// The leaf.
     pub fn scalar(&self) -> Option<&Scalar> {
         match &self.value {
