@@ -6,7 +6,6 @@
 
 mod connection;
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -119,15 +118,7 @@ pub fn run(target: SocketAddr, load: &Load) -> Result<Report> {
     let (mut ready, mut round, mut report) = (Ready::default(), Vec::new(), Report::default());
     let mut open = clients.len();
     while open > 0 && started.elapsed() < load.within {
-        let wait = if ready.is_empty() {
-            pace.wait()
-        } else {
-            Duration::ZERO
-        };
-        match poll.poll(&mut events, Some(wait)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
+        ready.poll(&mut poll, &mut events, Some(pace.wait()))?;
         for event in &events {
             if let Some(Some(client)) = clients.get_mut(event.token().0) {
                 client.note(event);

@@ -5,10 +5,11 @@
 //! connection starves the others.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 /// Read buffer of a thread: one `recv` may take this much.
 pub const READ_BUFFER: usize = 256 * 1024;
@@ -181,10 +182,28 @@ impl Ready {
         }
     }
 
-    /// Whether the next round has nothing to do yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// Looks for events; waits for them, at most for `idle`, only when the next round has nothing to
+    /// do yet.
+    ///
+    /// # Errors
+    /// The poll fails.
+    pub fn poll(
+        &self,
+        poll: &mut Poll,
+        events: &mut Events,
+        idle: Option<Duration>,
+    ) -> io::Result<()> {
+        let wait = if self.queue.is_empty() {
+            idle
+        } else {
+            Some(Duration::ZERO)
+        };
+        loop {
+            match poll.poll(events, wait) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                polled => return polled,
+            }
+        }
     }
 
     /// Starts a round: everything added so far, into `round`.

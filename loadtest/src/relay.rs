@@ -40,15 +40,7 @@ pub fn run(
     let mut ready = Ready::default();
     let mut round = Vec::new();
     loop {
-        let wait = if ready.is_empty() {
-            None
-        } else {
-            Some(std::time::Duration::ZERO)
-        };
-        match poll.poll(&mut events, wait) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
+        ready.poll(&mut poll, &mut events, None)?;
         for event in &events {
             if event.token() == LISTENER {
                 accept(&listener, upstream, poll.registry(), &mut pairs)?;

@@ -86,15 +86,7 @@ pub fn run(
     let mut ready = Ready::default();
     let mut round = Vec::new();
     loop {
-        let wait = if ready.is_empty() {
-            None
-        } else {
-            Some(Duration::ZERO)
-        };
-        match poll.poll(&mut events, wait) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
+        ready.poll(&mut poll, &mut events, None)?;
         for event in &events {
             match event.token() {
                 LISTENER => accept(&listener, poll.registry(), &mut connections, &mut counts)?,
