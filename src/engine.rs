@@ -40,7 +40,7 @@ pub mod socket;
 pub mod status;
 pub mod tls;
 
-pub use framing::{messages, prefix};
+pub use framing::{PREFIX, messages, prefix};
 pub use http2::channel::{
     Awaited, Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Place, Target,
 };

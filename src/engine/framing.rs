@@ -4,7 +4,7 @@
 //! "Length-Prefixed-Message"). DATA frames cut the body anywhere.
 
 /// Bytes before a message: flag and length.
-pub(super) const PREFIX: usize = 5;
+pub const PREFIX: usize = 5;
 
 /// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

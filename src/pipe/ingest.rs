@@ -12,14 +12,11 @@ use perigee_protocols::peek;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Pipe, Served};
-use crate::engine::{Ingest, Status, messages};
+use crate::engine::{Ingest, PREFIX, Status, messages};
 use crate::telemetry::books::DropReason;
 
 /// An empty message with its prefix: every report's answer (`protocols.md` 1a).
-const EMPTY: Bytes = Bytes::from_static(&[0; 5]);
-
-/// Bytes of the prefix before each message.
-const PREFIX: usize = 5;
+const EMPTY: Bytes = Bytes::from_static(&[0; PREFIX]);
 
 /// One queued call.
 pub struct QueuedCall {

@@ -57,12 +57,10 @@ pub(super) fn is_compressed(headers: &HeaderMap) -> Result<bool, Status> {
 
 /// One call being read.
 pub(super) struct Queued {
-    front: Rc<Front>,
     bond: Rc<Bond>,
-    ingest: Box<dyn Ingest>,
     expected: Expected,
     splitter: Splitter,
-    charge: PartCharge,
+    taker: Taker,
     /// While this is the finisher: when it has to have been charged so much.
     pace: Option<(Instant, u64)>,
     /// The only message of a unary call, kept until the half-close.
@@ -87,13 +85,17 @@ impl Queued {
     ) -> Self {
         let splitter = Splitter::new(front.options.max_message_bytes);
         let charge = PartCharge::new(Arc::clone(&front.options.budget));
-        Self {
+        let taker = Taker {
             front,
-            bond,
             ingest,
+            charge,
+            deadline: expected.deadline,
+        };
+        Self {
+            bond,
             expected,
             splitter,
-            charge,
+            taker,
             pace: None,
             held: None,
         }
@@ -107,20 +109,20 @@ impl Queued {
             () = bond.until_cut() => End::Cut,
         };
         match end {
-            End::HalfClosed => match self.ingest.half_closed() {
+            End::HalfClosed => match self.taker.ingest.half_closed() {
                 Ok(message) => answer.message(message),
                 Err(status) => answer.status(&status),
             },
             End::Refused(why, status) => {
-                self.ingest.reset();
-                self.front.service.refused(why);
+                self.taker.ingest.reset();
+                self.taker.front.service.refused(why);
                 answer.status(&status);
             }
             End::Cut => {
-                self.ingest.reset();
+                self.taker.ingest.reset();
                 answer.status(&Status::new(Code::Internal, "gateway is shutting down"));
             }
-            End::Gone => self.ingest.reset(),
+            End::Gone => self.taker.ingest.reset(),
         }
     }
 
@@ -147,12 +149,12 @@ impl Queued {
         &mut self,
         body: &mut RecvStream,
     ) -> Result<Option<Result<Gathered, h2::Error>>, End> {
-        if !self.charge.is_finisher() {
+        if !self.taker.charge.is_finisher() {
             self.pace = None;
             return Ok(poll_fn(|cx| poll_gather(body, cx)).await);
         }
         loop {
-            let charged = self.charge.bytes();
+            let charged = self.taker.charge.bytes();
             let (until, wanted) = *self
                 .pace
                 .get_or_insert_with(|| (Instant::now() + PATIENCE, charged + PACE));
@@ -160,7 +162,7 @@ impl Queued {
             if let Ok(gathered) = tokio::time::timeout_at(until.into(), next).await {
                 return Ok(gathered);
             }
-            if charged < wanted && self.charge.is_in_the_way() {
+            if charged < wanted && self.taker.charge.is_in_the_way() {
                 let text = format!(
                     "message did not go on for {PATIENCE:?}, after {charged} bytes of it, \
                      while others waited for room"
@@ -183,9 +185,10 @@ impl Queued {
             let (framed, count) = match run {
                 Run::Plain { framed, count } => (framed, count),
                 Run::Compressed(body) if self.expected.compressed => {
-                    let max = self.front.options.max_message_bytes;
+                    let max = self.taker.front.options.max_message_bytes;
                     let inflating = Inflating::new(body, max);
-                    inflated = inflate(inflating, &mut self.charge, &self.bond, answer).await?;
+                    inflated =
+                        inflate(inflating, &mut self.taker.charge, &self.bond, answer).await?;
                     (inflated.as_slice(), 1)
                 }
                 Run::Compressed(_) => {
@@ -200,13 +203,7 @@ impl Queued {
                 }
                 self.held = Some(framed.to_vec());
             } else {
-                let mut delivery = Delivery {
-                    front: &self.front,
-                    ingest: &mut *self.ingest,
-                    charge: &mut self.charge,
-                    deadline: self.expected.deadline,
-                };
-                delivery.run(framed, count, answer).await?;
+                self.taker.take(framed, count, answer).await?;
             }
         }
         self.charge_part(answer).await
@@ -218,7 +215,7 @@ impl Queued {
         if part <= UNCHARGED_PART {
             return Ok(());
         }
-        charge_up_to(part as u64, &mut self.charge, &self.bond, answer).await
+        charge_up_to(part as u64, &mut self.taker.charge, &self.bond, answer).await
     }
 
     async fn finish(&mut self, answer: &mut Answer) -> End {
@@ -232,13 +229,7 @@ impl Queued {
                 let text = "unary method got no message";
                 return refuse(Refusal::WrongShape, text.to_owned());
             };
-            let mut delivery = Delivery {
-                front: &self.front,
-                ingest: &mut *self.ingest,
-                charge: &mut self.charge,
-                deadline: self.expected.deadline,
-            };
-            if let Err(end) = delivery.run(&message, 1, answer).await {
+            if let Err(end) = self.taker.take(&message, 1, answer).await {
                 return end;
             }
         }
@@ -308,24 +299,24 @@ fn poll_gather(
     Poll::Ready(Some(Ok(many.map_or(Gathered::One(first), Gathered::Many))))
 }
 
-/// Hands over a run of messages, waiting for room while the call is open.
-struct Delivery<'a> {
-    front: &'a Front,
-    ingest: &'a mut dyn Ingest,
-    charge: &'a mut PartCharge,
+/// Hands over runs of messages, waiting for room while the call is open.
+struct Taker {
+    front: Rc<Front>,
+    ingest: Box<dyn Ingest>,
+    charge: PartCharge,
     deadline: Option<Instant>,
 }
 
-impl Delivery<'_> {
-    async fn run(&mut self, framed: &[u8], count: u32, answer: &mut Answer) -> Result<(), End> {
-        let (ingest, charge) = (&mut *self.ingest, &mut *self.charge);
+impl Taker {
+    async fn take(&mut self, framed: &[u8], count: u32, answer: &mut Answer) -> Result<(), End> {
+        let (ingest, charge) = (&mut *self.ingest, &mut self.charge);
         let mut poll = |cx: &mut Context<'_>| {
             charge.poll_hand_over(|| ingest.poll_messages(framed, count, cx))
         };
         if poll_fn(|cx| Poll::Ready(poll(cx).is_ready())).await {
             return Ok(());
         }
-        let _paused = Paused::new(self.front);
+        let _paused = Paused::new(&self.front);
         let room = while_open(answer, poll);
         match self.deadline {
             None => room.await,
