@@ -43,6 +43,7 @@ pub struct Upstream {
     changes: watch::Sender<u64>,
     waiting: Cell<usize>,
     started: Instant,
+    settled: Cell<bool>,
 }
 
 /// A node that has been chosen, with the connection to use.
@@ -115,15 +116,21 @@ impl Upstream {
             changes: watch::Sender::new(0),
             waiting: Cell::new(0),
             started: Instant::now(),
+            settled: Cell::new(false),
         })
     }
 
     /// Whether every node has been tried, or enough time has passed since the start. Before that
     /// the first node to be connected would get everything that agents have been holding.
     pub fn has_settled(&self) -> bool {
+        if self.settled.get() {
+            return true;
+        }
         let nodes = self.nodes.borrow();
         let all_tried = !nodes.is_empty() && nodes.values().all(|node| node.is_tried());
-        all_tried || self.started.elapsed() > SETTLING
+        self.settled
+            .set(all_tried || self.started.elapsed() > SETTLING);
+        self.settled.get()
     }
 
     /// Follows discovery: opens and closes connections as the set changes.

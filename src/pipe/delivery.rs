@@ -207,48 +207,18 @@ impl Delivery {
                 );
             };
             attempts += 1;
-            let started = Instant::now();
-            let outcome = self.send(context, &part, &picked, attempts).await;
+            let (outcome, verdict) = self.send(context, &part, &picked, attempts).await;
             drop(slot);
-            let verdict = match judge(&outcome) {
-                // The node has been heard meanwhile: it is this call that is slow.
-                Verdict::Elsewhere(Failure::Stalled) if picked.channel.has_heard_since(started) => {
-                    Verdict::Elsewhere(Failure::Other)
-                }
-                verdict => verdict,
-            };
             self.tell_node(&picked, &outcome, verdict, part.count);
             match verdict {
                 Verdict::Delivered => return self.delivered(context, &part),
                 Verdict::Isolate if part.count > 1 => return self.halve(context, part),
-                Verdict::Isolate => {
-                    return self.drop_part(
-                        context,
-                        &part,
-                        DropReason::Rejected,
-                        &describe(&outcome),
-                    );
-                }
-                Verdict::Drop(reason) => {
-                    return self.drop_part(context, &part, reason, &describe(&outcome));
-                }
-                Verdict::Elsewhere(_) => {
-                    debug!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
-                        outcome = describe(&outcome), count = part.count, "batch kept for retry");
-                }
-                Verdict::Hold if self.is_held_too_long(context) => {
-                    return self.drop_part(
-                        context,
-                        &part,
-                        DropReason::Rejected,
-                        &describe(&outcome),
-                    );
-                }
-                Verdict::Hold => self.complain(&picked, &outcome),
+                Verdict::Isolate | Verdict::Drop(_) | Verdict::Elsewhere(_) | Verdict::Hold => {}
             }
-            if retry.max_attempts.is_some_and(|most| attempts >= most) {
-                return self.drop_part(context, &part, DropReason::Attempts, &describe(&outcome));
+            if let Some(reason) = self.reason_to_drop(context, verdict, attempts) {
+                return self.drop_part(context, &part, reason, &describe(&outcome));
             }
+            self.log_kept(&picked, &outcome, verdict, part.count);
             avoid = Some(picked.id);
             let pause = match verdict {
                 Verdict::Hold => retry.max_pause,
@@ -259,14 +229,36 @@ impl Delivery {
         }
     }
 
-    fn is_held_too_long(&self, context: &Context) -> bool {
-        self.options.authentication.is_none() && context.oldest.elapsed() > CALLERS_TOKEN
+    /// Why a part that a node has not taken is not kept; `None`: it is.
+    fn reason_to_drop(
+        &self,
+        context: &Context,
+        verdict: Verdict,
+        attempts: u32,
+    ) -> Option<DropReason> {
+        let is_callers = self.options.authentication.is_none();
+        match verdict {
+            Verdict::Isolate => return Some(DropReason::Rejected),
+            Verdict::Drop(reason) => return Some(reason),
+            Verdict::Hold if is_callers && context.oldest.elapsed() > CALLERS_TOKEN => {
+                return Some(DropReason::Rejected);
+            }
+            Verdict::Hold | Verdict::Elsewhere(_) | Verdict::Delivered => {}
+        }
+        let most = self.pipe.settings.retry.max_attempts;
+        most.is_some_and(|most| attempts >= most)
+            .then_some(DropReason::Attempts)
     }
 
-    fn complain(&self, picked: &Picked, outcome: &Outcome) {
-        if let Some(suppressed) = self.holds.permit(Instant::now()) {
-            error!(pipe = self.pipe.settings.name, node = %picked.node.endpoint(),
-                outcome = describe(outcome), suppressed, "the OAP refuses the token, data is held");
+    fn log_kept(&self, picked: &Picked, outcome: &Outcome, verdict: Verdict, count: u32) {
+        let pipe = &self.pipe.settings.name;
+        let node = picked.node.endpoint();
+        let outcome = describe(outcome);
+        if verdict != Verdict::Hold {
+            debug!(pipe, %node, outcome, count, "batch kept for retry");
+        } else if let Some(suppressed) = self.holds.permit(Instant::now()) {
+            let text = "the OAP refuses the token, data is held";
+            error!(pipe, %node, outcome, suppressed, "{text}");
         }
     }
 
@@ -300,7 +292,13 @@ impl Delivery {
         Some((picked, Rc::new(slot)))
     }
 
-    async fn send(&self, context: &Context, part: &Part, to: &Picked, attempt: u32) -> Outcome {
+    async fn send(
+        &self,
+        context: &Context,
+        part: &Part,
+        to: &Picked,
+        attempt: u32,
+    ) -> (Outcome, Verdict) {
         if attempt > 1 {
             self.pipe.books.resent(part.count.into());
             to.node.books().resent.add(part.count.into());
@@ -318,7 +316,14 @@ impl Delivery {
             .histograms
             .call_seconds
             .record(started.elapsed().as_secs_f64());
-        outcome
+        let verdict = match judge(&outcome) {
+            // The node has been heard meanwhile: it is this call that is slow.
+            Verdict::Elsewhere(Failure::Stalled) if to.channel.has_heard_since(started) => {
+                Verdict::Elsewhere(Failure::Other)
+            }
+            verdict => verdict,
+        };
+        (outcome, verdict)
     }
 
     fn tell_node(&self, picked: &Picked, outcome: &Outcome, verdict: Verdict, count: u32) {
