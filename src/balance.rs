@@ -69,8 +69,6 @@ pub enum Route<'a> {
     Any,
     /// The node of this key.
     Key(&'a [u8]),
-    /// Where this key falls among the ready nodes; not worth remembering.
-    Stream(&'a [u8]),
 }
 
 /// A batch that looks for a node.
@@ -235,11 +233,6 @@ impl Balancer {
             (Route::Key(key), _) => self.sticky.place(key, now, |node| {
                 Some(node) != avoid && view.condition(node) != Condition::NotReady
             }),
-            (Route::Stream(key), _) => {
-                self.sticky.ring().candidates(key).find(|node| {
-                    Some(*node) != avoid && view.condition(*node) != Condition::NotReady
-                })
-            }
             (Route::Any, Strategy::RoundRobin) => {
                 let shares = self.shares(request.pipe);
                 let node = shares.pick(|node| view.condition(node), avoid)?;

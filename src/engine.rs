@@ -118,6 +118,10 @@ pub trait Ingest {
     /// same run, and the client is not read in the meantime.
     fn poll_messages(&mut self, framed: &[u8], count: u32, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Called while the client is silent, and whenever the task was woken: for what was taken and
+    /// is to go on by itself.
+    fn poll_idle(&mut self, _cx: &mut Context<'_>) {}
+
     /// The client has sent everything: the answer, as a length-prefixed message.
     fn half_closed(&mut self) -> Result<Bytes, Status>;
 

@@ -97,7 +97,7 @@ impl Gateway {
             connection: call.connection,
             token: self.callers_token(call),
         };
-        match QueuedCall::new(served, queued.key, origin) {
+        match QueuedCall::new(served, queued.adapter, origin) {
             Some(ingest) => Disposition::Queue {
                 unary: served.method.shape == Shape::Unary,
                 ingest: Box::new(Counted {
@@ -270,6 +270,10 @@ impl Ingest for Counted {
             self.books.0.front.received_bytes.add(framed.len() as u64);
         }
         polled
+    }
+
+    fn poll_idle(&mut self, cx: &mut std::task::Context<'_>) {
+        self.ingest.poll_idle(cx);
     }
 
     fn half_closed(&mut self) -> Result<Bytes, Status> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use perigee_plugin_api::budget::Budget;
 use perigee_plugin_api::protocol::{Method, Mode, Queued};
 use perigee_plugin_api::queue::Queue;
+use perigee_protocols::adapter;
 use perigee_queue_memory::MemoryQueue;
 
 use crate::config::settings::{self, Settings};
@@ -17,6 +18,7 @@ use crate::telemetry::books::{Books, PipeBooks};
 use crate::telemetry::exporter::{
     BudgetLevel, Exporter, Labels, Levels, PipeHistograms, QueueLevel,
 };
+use crate::telemetry::log::RateLimited;
 
 pub mod delivery;
 pub mod ingest;
@@ -36,6 +38,12 @@ pub struct Pipe {
     pub books: Arc<PipeBooks>,
     /// Its distributions.
     pub histograms: PipeHistograms,
+    /// What its adapters need to know.
+    pub adapter_options: Arc<adapter::Options>,
+    /// What its adapters hold is charged here.
+    pub budget: Arc<Budget>,
+    /// Bounds the lines of the log about what is dropped on arrival.
+    losses: RateLimited,
 }
 
 impl Pipe {
@@ -96,12 +104,18 @@ impl Pipes {
             .zip(queues)
             .enumerate()
             .map(|(index, (settings, queue))| {
+                let adapter_options = adapter::Options {
+                    label_keys: settings.routing.label_keys.clone(),
+                };
                 Arc::new(Pipe {
                     index,
                     settings: settings.clone(),
                     queue,
                     books: Arc::clone(books.pipe(index)),
                     histograms: exporter.histograms(index),
+                    adapter_options: Arc::new(adapter_options),
+                    budget: Arc::clone(&budget),
+                    losses: RateLimited::new(ingest::LOG_PAUSE),
                 })
             })
             .collect();

@@ -72,11 +72,6 @@ impl Sticky {
         Some(node)
     }
 
-    /// The ring, for keys that are not worth remembering.
-    pub fn ring(&self) -> &Ring {
-        &self.ring
-    }
-
     /// Keys that are remembered, expired ones included.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use perigee_plugin_api::protocol::{Method, Mode, Protocol, RouteKey, Status};
+use perigee_plugin_api::protocol::{Method, Mode, Protocol, Status};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::agents::{Counts, RowCounts, UNKNOWN};
@@ -191,7 +191,7 @@ fn probe(what: &'static str, row: &RowCounts, sinks: &Sinks, reaches_sinks: bool
 fn unkeyed(sink: &State) -> u64 {
     let paths: BTreeSet<&str> = perigee_protocols::rows()
         .filter(|row| match row.method.mode {
-            Mode::Queued(queued) => queued.key == RouteKey::None,
+            Mode::Queued(queued) => !queued.adapter.is_sticky(),
             Mode::Passthrough => false,
         })
         .map(|row| row.method.upstream_path())

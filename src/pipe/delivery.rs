@@ -5,6 +5,7 @@
 //! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
 //! books.
 
+mod latest;
 mod part;
 mod verdict;
 
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::HeaderValue;
-use perigee_plugin_api::protocol::{Forward, Queued, RouteKey};
+use perigee_plugin_api::protocol::{Adapter, Forward, Queued};
 use perigee_plugin_api::queue::{Batch, LaneKey, Queue, Settled};
+use perigee_protocols::adapter;
 use tracing::{debug, error, warn};
 
 use part::Part;
@@ -62,7 +64,7 @@ type Place = (Picked, Rc<Slot>);
 /// What one batch's parts share.
 struct Context {
     lane: LaneKey,
-    key: RouteKey,
+    adapter: Adapter,
     path: &'static str,
     timeout: Duration,
     oldest: Instant,
@@ -122,6 +124,10 @@ impl Delivery {
             bytes: batch.bytes,
         };
         let context = self.context(batch.lane, queued, batch.oldest);
+        let whole = match queued.adapter {
+            Adapter::Latest(fields) => self.merge(&context, fields, &whole),
+            _ => whole,
+        };
         match queued.forward {
             Forward::Stream(_) => self.deliver_all(&context, whole).await,
             Forward::Unary(_) => self.deliver_each(&context, whole).await,
@@ -145,7 +151,7 @@ impl Delivery {
                 Forward::Unary(_) => self.options.unary_timeout,
             },
             oldest,
-            key: queued.key,
+            adapter: queued.adapter,
             expires: oldest + queued.ttl.map_or(max_age, |ttl| ttl.min(max_age)),
             token: ours.or_else(callers),
             lane,
@@ -273,12 +279,7 @@ impl Delivery {
         if Instant::now() >= context.expires {
             return None;
         }
-        let route = match (context.lane.route.as_deref(), context.key) {
-            (None, _) => Route::Any,
-            // A stream's messages are together anyway while it has a batch in flight.
-            (Some(key), RouteKey::Stream) => Route::Stream(key),
-            (Some(key), RouteKey::None | RouteKey::Fields(_)) => Route::Key(key),
-        };
+        let route = context.lane.route.as_deref().map_or(Route::Any, Route::Key);
         let request = Request {
             pipe: self.pipe.index,
             route,
@@ -305,9 +306,10 @@ impl Delivery {
         }
         let _sending = to.node.sending(part.count);
         let started = Instant::now();
+        let call = adapter::outbound(context.adapter, &part.chunks);
         let batch = Outgoing {
             path: context.path,
-            chunks: &part.chunks,
+            chunks: call.as_deref().unwrap_or(&part.chunks),
             token: context.token.clone(),
             timeout: context.timeout,
         };
@@ -346,6 +348,14 @@ impl Delivery {
                 node.succeeded();
             }
         }
+    }
+
+    /// What is left of a batch when what later messages say again is taken out.
+    fn merge(&self, context: &Context, fields: &[&[u32]], whole: &Part) -> Part {
+        let (kept, superseded) = latest::latest(fields, whole);
+        self.pipe.books.merged(superseded.count.into());
+        self.settle(context, &superseded);
+        kept
     }
 
     fn delivered(&self, context: &Context, part: &Part) -> Attempt {

@@ -72,8 +72,8 @@ pub enum Mode {
 /// How a queued method is kept and delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// What decides which messages must reach the same node.
-    pub key: RouteKey,
+    /// What makes its messages fit to travel alone.
+    pub adapter: Adapter,
     /// How a batch leaves.
     pub forward: Forward,
     /// After this age a message is dropped and counted as `expired`; `None`: the pipe's retry age
@@ -81,16 +81,50 @@ pub struct Queued {
     pub ttl: Option<Duration>,
 }
 
-/// What decides which messages stay together.
+/// What has to be done to a method's messages so that each may travel alone.
+///
+/// Many receivers in OAP let a message inherit something from those before it in the same call.
+/// A queue cuts and mixes calls, so what is in it inherits nothing: the adapter writes into each
+/// message what its receiver would have known, and says which messages may share a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteKey {
-    /// Nothing: any message may go to any node, in any company.
-    None,
-    /// The inbound stream: its messages go out in order, to one node, with nobody else's.
-    Stream,
-    /// The values of these fields, each a path of field numbers from the message down. A message
-    /// that lacks all of them inherits the stream's previous key.
-    Fields(&'static [&'static [u32]]),
+pub enum Adapter {
+    /// Nothing: they say everything themselves, and any node may have them, in any company.
+    Plain,
+    /// Messages with the same values of these fields, each a path of field numbers from the
+    /// message down, go to one node. A message that lacks all of them goes where the one before
+    /// it in its call went.
+    Keyed(&'static [&'static [u32]]),
+    /// One that is followed by another with the same values of these fields within a batch does not
+    /// leave.
+    Latest(&'static [&'static [u32]]),
+    /// `LogReportService`: the service is inherited, and a call has one only.
+    Logs,
+    /// `MeterReportService/collect`: the call is one set, and goes out as one message.
+    Meters,
+    /// Envoy's access logs: the identifier is inherited.
+    EnvoyAccessLogs,
+    /// Envoy's metrics: the first message's identifier is the call's.
+    EnvoyMetrics,
+    /// `EBPFAccessLogService`: node and connection are inherited.
+    EbpfAccessLogs,
+    /// `EBPFProfilingService`: the task is inherited.
+    EbpfProfiling,
+    /// `ProfileTask/goProfileReport`: the chunks of a task belong to one call.
+    GoProfiles,
+    /// OTLP metrics: resources of one key go to one node.
+    OtlpMetrics,
+    /// `EventService`: an event without layer would end the call.
+    Events,
+}
+
+impl Adapter {
+    /// Whether a node has to see everything of a key, because it remembers what came before.
+    pub const fn is_sticky(&self) -> bool {
+        matches!(
+            self,
+            Self::Keyed(_) | Self::Meters | Self::EnvoyMetrics | Self::OtlpMetrics
+        )
+    }
 }
 
 /// How a batch leaves the gateway.
@@ -170,7 +204,7 @@ impl Method {
         forward: Forward,
     ) -> Self {
         let mode = Mode::Queued(Queued {
-            key: RouteKey::None,
+            adapter: Adapter::Plain,
             forward,
             ttl: None,
         });
@@ -208,11 +242,11 @@ impl Method {
         self
     }
 
-    /// Keeps messages of one key together.
+    /// Gives the method an adapter.
     #[must_use]
-    pub const fn keyed(mut self, key: RouteKey) -> Self {
+    pub const fn adapted(mut self, adapter: Adapter) -> Self {
         if let Mode::Queued(queued) = &mut self.mode {
-            queued.key = key;
+            queued.adapter = adapter;
         }
         self
     }

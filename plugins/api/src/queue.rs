@@ -23,6 +23,8 @@ pub struct LaneKey {
     /// The route key; `None` for messages that any node may have. A lane with a route has at most
     /// one batch in flight.
     pub route: Option<Arc<[u8]>>,
+    /// What messages of one call must have in common, where they must.
+    pub group: Option<Arc<[u8]>>,
     /// The caller's token, where callers' tokens are forwarded: a batch never mixes them.
     pub token: Option<Arc<str>>,
 }

@@ -1,6 +1,6 @@
 //! What Envoy speaks: access logs and metrics. v2 services carry v3 messages.
 
-use perigee_plugin_api::protocol::{Method, Origin, Protocol, RouteKey};
+use perigee_plugin_api::protocol::{Adapter, Method, Origin, Protocol};
 
 /// The OAP's access log service for proxies. An identifier may stand on any of its messages.
 const PROXIED_ACCESS_LOGS: &str =
@@ -13,8 +13,7 @@ const fn access_logs(path: &'static str) -> Method {
         "envoy.service.accesslog.v3.StreamAccessLogsResponse",
     )
     .forward_to(PROXIED_ACCESS_LOGS)
-    .keyed(RouteKey::Stream)
-    .plain("the identifier is not repeated after a cut")
+    .adapted(Adapter::EnvoyAccessLogs)
 }
 
 /// The OAP remembers counters in the process, so an Envoy should stay with its node.
@@ -24,8 +23,7 @@ const fn metrics(path: &'static str) -> Method {
         "envoy.service.metrics.v3.StreamMetricsMessage",
         "envoy.service.metrics.v3.StreamMetricsResponse",
     )
-    .keyed(RouteKey::Stream)
-    .plain("the identifier is not repeated after a cut, an Envoy is not kept on one node")
+    .adapted(Adapter::EnvoyMetrics)
 }
 
 /// Access logs under their old name.

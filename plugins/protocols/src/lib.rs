@@ -2,19 +2,21 @@
 //!
 //! The rows stand in families ([`skywalking`], [`envoy`], [`otlp`]). [`find`] leads from a request
 //! path to its row, [`by_receiver`] from a name in the configuration to its protocol, [`peek`]
-//! reads what a row names as routing key out of a message, and [`markdown_table`] writes the table
-//! as the README shows it.
+//! reads what a row names as routing key out of a message, [`adapter`] does to messages what a row
+//! asks for, and [`markdown_table`] writes the table as the README shows it.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use perigee_plugin_api::protocol::{Method, Protocol};
 
+pub mod adapter;
 pub mod envoy;
 mod markdown;
 pub mod otlp;
 pub mod peek;
 pub mod skywalking;
+mod wire;
 
 pub use markdown::markdown_table;
 

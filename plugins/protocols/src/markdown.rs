@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use perigee_plugin_api::protocol::{Forward, Method, Mode, Queued, RouteKey, Shape, Status};
+use perigee_plugin_api::protocol::{Adapter, Forward, Method, Mode, Queued, Shape, Status};
 
 use crate::rows;
 
@@ -22,7 +22,11 @@ pub fn markdown_table() -> String {
                 "any node".to_owned(),
                 live(method),
             ),
-            Mode::Queued(queued) => (policy(&queued), route(queued.key), leaves(method, &queued)),
+            Mode::Queued(queued) => (
+                policy(&queued),
+                route(queued.adapter),
+                leaves(method, &queued),
+            ),
         };
         let path = method.path;
         let status = status(method.status);
@@ -42,15 +46,29 @@ fn policy(queued: &Queued) -> String {
     }
 }
 
-fn route(key: RouteKey) -> String {
-    match key {
-        RouteKey::None => "any node".to_owned(),
-        RouteKey::Stream => "one node a stream".to_owned(),
-        RouteKey::Fields(fields) => {
-            let paths: Vec<String> = fields.iter().map(|field| dotted(field)).collect();
-            format!("one node for fields {}", paths.join(", "))
+fn route(adapter: Adapter) -> String {
+    let text = match adapter {
+        Adapter::Plain => "any node",
+        Adapter::Keyed(fields) => return format!("one node for fields {}", dotted_all(fields)),
+        Adapter::Latest(fields) => {
+            return format!("any node; once a batch for fields {}", dotted_all(fields));
         }
-    }
+        Adapter::Logs => "any node; a service has its own stream",
+        Adapter::Meters => "one node for service and instance; a set is one message",
+        Adapter::EnvoyAccessLogs => "any node; identifier repeated where it changes",
+        Adapter::EnvoyMetrics => "one node for the Envoy's id; an Envoy has its own stream",
+        Adapter::EbpfAccessLogs => "any node; a host has its own stream",
+        Adapter::EbpfProfiling => "any node; task repeated where it changes",
+        Adapter::GoProfiles => "any node; a task's chunks stay together",
+        Adapter::OtlpMetrics => "one node for the resource's `routing_label_keys`, else any",
+        Adapter::Events => "any node; layerless ones are refused",
+    };
+    text.to_owned()
+}
+
+fn dotted_all(fields: &[&[u32]]) -> String {
+    let paths: Vec<String> = fields.iter().map(|field| dotted(field)).collect();
+    paths.join(", ")
 }
 
 fn dotted(field: &[u32]) -> String {

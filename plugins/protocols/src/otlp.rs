@@ -1,6 +1,6 @@
 //! OpenTelemetry over gRPC.
 
-use perigee_plugin_api::protocol::{Method, Origin, Protocol};
+use perigee_plugin_api::protocol::{Adapter, Method, Origin, Protocol};
 
 /// Metrics. The OAP remembers counters in the process, so a resource should stay with its node.
 pub static METRICS: Protocol = Protocol {
@@ -14,7 +14,7 @@ pub static METRICS: Protocol = Protocol {
         "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest",
         "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceResponse",
     )
-    .plain("a resource is not kept on one node")],
+    .adapted(Adapter::OtlpMetrics)],
 };
 
 /// Traces.
@@ -28,8 +28,7 @@ pub static TRACES: Protocol = Protocol {
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
         "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest",
         "opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse",
-    )
-    .plain("partial success of the OAP is not read")],
+    )],
 };
 
 /// Logs.
@@ -43,6 +42,5 @@ pub static LOGS: Protocol = Protocol {
         "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest",
         "opentelemetry.proto.collector.logs.v1.ExportLogsServiceResponse",
-    )
-    .plain("partial success of the OAP is not read")],
+    )],
 };

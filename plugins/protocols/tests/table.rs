@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use perigee_plugin_api::protocol::{Forward, Mode, Origin, Queued, RouteKey, Shape, Status};
+use perigee_plugin_api::protocol::{Adapter, Forward, Mode, Origin, Queued, Shape};
 use perigee_protocols::{PROTOCOLS, by_receiver, find, markdown_table, rows};
 use prost::Message;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
@@ -177,32 +177,61 @@ fn only_heartbeats_grow_old() {
 }
 
 #[test]
-fn methods_with_state_in_the_stream_keep_their_streams_together() {
-    let streams: BTreeSet<&str> = queued()
-        .filter(|(_, queued)| queued.key == RouteKey::Stream)
-        .map(|(path, _)| path)
+fn methods_whose_messages_depend_on_others_have_their_adapters() {
+    let adapted: BTreeSet<(&str, String)> = queued()
+        .filter(|(_, queued)| queued.adapter != Adapter::Plain)
+        .map(|(path, queued)| (path, format!("{:?}", queued.adapter)))
         .collect();
-    let expected = BTreeSet::from([
-        "/MeterReportService/collect",
-        "/envoy.service.accesslog.v2.AccessLogService/StreamAccessLogs",
-        "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
-        "/envoy.service.metrics.v2.MetricsService/StreamMetrics",
-        "/envoy.service.metrics.v3.MetricsService/StreamMetrics",
-        "/satellite.envoy.accesslog.v3.SatelliteAccessLogService/StreamAccessLogs",
-        "/skywalking.v3.EBPFAccessLogService/collect",
-        "/skywalking.v3.EBPFProfilingService/collectProfilingData",
-        "/skywalking.v3.LogReportService/collect",
-        "/skywalking.v3.MeterReportService/collect",
-        "/skywalking.v3.ProfileTask/goProfileReport",
-    ]);
-    assert_eq!(streams, expected);
-    for row in rows().filter(|row| expected.contains(row.method.path)) {
-        assert!(
-            matches!(row.method.status, Status::Plain(_)),
-            "{}",
-            row.method.path
-        );
-    }
+    let expected = [
+        ("/ManagementService/keepAlive", "Latest([[1], [2]])"),
+        ("/MeterReportService/collect", "Meters"),
+        (
+            "/envoy.service.accesslog.v2.AccessLogService/StreamAccessLogs",
+            "EnvoyAccessLogs",
+        ),
+        (
+            "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",
+            "EnvoyAccessLogs",
+        ),
+        (
+            "/envoy.service.metrics.v2.MetricsService/StreamMetrics",
+            "EnvoyMetrics",
+        ),
+        (
+            "/envoy.service.metrics.v3.MetricsService/StreamMetrics",
+            "EnvoyMetrics",
+        ),
+        (
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            "OtlpMetrics",
+        ),
+        (
+            "/satellite.envoy.accesslog.v3.SatelliteAccessLogService/StreamAccessLogs",
+            "EnvoyAccessLogs",
+        ),
+        (
+            "/skywalking.v3.EBPFAccessLogService/collect",
+            "EbpfAccessLogs",
+        ),
+        (
+            "/skywalking.v3.EBPFProfilingService/collectProfilingData",
+            "EbpfProfiling",
+        ),
+        ("/skywalking.v3.EventService/collect", "Events"),
+        ("/skywalking.v3.LogReportService/collect", "Logs"),
+        (
+            "/skywalking.v3.ManagementService/keepAlive",
+            "Latest([[1], [2]])",
+        ),
+        ("/skywalking.v3.MeterReportService/collect", "Meters"),
+        (
+            "/skywalking.v3.MeterReportService/collectBatch",
+            "Keyed([[1, 3], [1, 4]])",
+        ),
+        ("/skywalking.v3.ProfileTask/goProfileReport", "GoProfiles"),
+    ];
+    let expected = expected.map(|(path, adapter)| (path, adapter.to_owned()));
+    assert_eq!(adapted, BTreeSet::from(expected));
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::wire::{self, Run};
 
 /// Size of a chunk of a lane that holds much.
 const CHUNK: usize = 64 * 1024;
-/// Size of the first chunk of a lane; of a lane with a route or a token, of which there may be
-/// thousands.
+/// Size of the first chunk of a lane; of a lane with a route, a group or a token, of which there
+/// may be thousands.
 const FIRST_CHUNK: usize = 4 * 1024;
-const FIRST_ROUTED_CHUNK: usize = 512;
+const FIRST_NARROW_CHUNK: usize = 512;
 /// Messages whose arrivals differ by more share neither chunk nor batch: a batch is as old as its
 /// oldest message, and young ones must not expire with it.
 const AGE_SPREAD: Duration = Duration::from_secs(5);
@@ -144,8 +144,14 @@ impl Lane {
         let capacity = if first > LARGE {
             first
         } else {
-            let smallest = if self.key.route.is_some() || self.key.token.is_some() {
-                FIRST_ROUTED_CHUNK
+            let LaneKey {
+                method: _,
+                route,
+                group,
+                token,
+            } = &self.key;
+            let smallest = if route.is_some() || group.is_some() || token.is_some() {
+                FIRST_NARROW_CHUNK
             } else {
                 FIRST_CHUNK
             };

@@ -143,6 +143,7 @@ fn lane(method: u16) -> LaneKey {
     LaneKey {
         method,
         route: None,
+        group: None,
         token: None,
     }
 }
@@ -151,6 +152,7 @@ fn routed(route: u32) -> LaneKey {
     LaneKey {
         method: 0,
         route: Some(Arc::from(route.to_be_bytes().as_slice())),
+        group: None,
         token: None,
     }
 }

@@ -151,14 +151,14 @@ impl Queued {
     ) -> Result<Option<Result<Gathered, h2::Error>>, End> {
         if !self.taker.charge.is_finisher() {
             self.pace = None;
-            return Ok(poll_fn(|cx| poll_gather(body, cx)).await);
+            return Ok(poll_fn(|cx| self.taker.poll_gather(body, cx)).await);
         }
         loop {
             let charged = self.taker.charge.bytes();
             let (until, wanted) = *self
                 .pace
                 .get_or_insert_with(|| (Instant::now() + PATIENCE, charged + PACE));
-            let next = poll_fn(|cx| poll_gather(body, cx));
+            let next = poll_fn(|cx| self.taker.poll_gather(body, cx));
             if let Ok(gathered) = tokio::time::timeout_at(until.into(), next).await {
                 return Ok(gathered);
             }
@@ -308,6 +308,16 @@ struct Taker {
 }
 
 impl Taker {
+    /// What arrives next; what was taken before may have to go on meanwhile.
+    fn poll_gather(
+        &mut self,
+        body: &mut RecvStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Gathered, h2::Error>>> {
+        self.ingest.poll_idle(cx);
+        poll_gather(body, cx)
+    }
+
     async fn take(&mut self, framed: &[u8], count: u32, answer: &mut Answer) -> Result<(), End> {
         let (ingest, charge) = (&mut *self.ingest, &mut self.charge);
         let mut poll = |cx: &mut Context<'_>| {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::engine::messages;
 
 /// Messages that share one fate.
+#[derive(Default)]
 pub(super) struct Part {
     pub(super) chunks: Vec<Bytes>,
     pub(super) count: u32,
@@ -15,16 +16,7 @@ impl Part {
     /// Two halves in order, of as many messages or one less.
     pub(super) fn halves(self) -> (Self, Self) {
         let half = self.count / 2;
-        let mut first = Self {
-            chunks: Vec::new(),
-            count: 0,
-            bytes: 0,
-        };
-        let mut second = Self {
-            chunks: Vec::new(),
-            count: 0,
-            bytes: 0,
-        };
+        let (mut first, mut second) = (Self::default(), Self::default());
         for chunk in self.chunks {
             let mut cut = 0;
             let mut taken = 0;
@@ -42,7 +34,8 @@ impl Part {
         (first, second)
     }
 
-    fn add(&mut self, chunk: Bytes, count: u32) {
+    /// Appends messages.
+    pub(super) fn add(&mut self, chunk: Bytes, count: u32) {
         if count > 0 {
             self.count += count;
             self.bytes += chunk.len() as u64;
@@ -56,11 +49,7 @@ mod tests {
     use super::*;
 
     fn part(sizes: &[&[usize]]) -> Part {
-        let mut part = Part {
-            chunks: Vec::new(),
-            count: 0,
-            bytes: 0,
-        };
+        let mut part = Part::default();
         for (number, chunk) in sizes.iter().enumerate() {
             let mut framed = Vec::new();
             for size in *chunk {

@@ -21,11 +21,21 @@ pub enum DropReason {
     Attempts,
     /// Still there when the time for the shutdown was over.
     Shutdown,
+    /// The bytes are no message, on a method whose messages we have to read.
+    Malformed,
+    /// An event without layer, which an OAP refuses.
+    Layerless,
+    /// Its call had not said whose it is, which an OAP would have to know.
+    Unattributed,
+    /// The rest of what it belongs to never came.
+    Incomplete,
+    /// What it belongs to is longer than an OAP takes.
+    Oversized,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::QueueFull,
         Self::Evicted,
         Self::Expired,
@@ -33,6 +43,11 @@ impl DropReason {
         Self::Unimplemented,
         Self::Attempts,
         Self::Shutdown,
+        Self::Malformed,
+        Self::Layerless,
+        Self::Unattributed,
+        Self::Incomplete,
+        Self::Oversized,
     ];
 
     /// Value of the label `reason`.
@@ -45,6 +60,11 @@ impl DropReason {
             Self::Unimplemented => "unimplemented",
             Self::Attempts => "attempts",
             Self::Shutdown => "shutdown",
+            Self::Malformed => "malformed",
+            Self::Layerless => "layerless",
+            Self::Unattributed => "unattributed",
+            Self::Incomplete => "incomplete",
+            Self::Oversized => "oversized",
         }
     }
 
@@ -56,7 +76,12 @@ impl DropReason {
             | Self::Rejected
             | Self::Unimplemented
             | Self::Attempts
-            | Self::Shutdown => false,
+            | Self::Shutdown
+            | Self::Malformed
+            | Self::Layerless
+            | Self::Unattributed
+            | Self::Incomplete
+            | Self::Oversized => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use perigee_plugin_api::protocol::{Method, Origin, Protocol, RouteKey, Shape};
+use perigee_plugin_api::protocol::{Adapter, Method, Origin, Protocol, Shape};
 
 use super::COMMANDS;
 
@@ -18,8 +18,7 @@ pub static LOG: Protocol = Protocol {
         "skywalking.v3.LogData",
         COMMANDS,
     )
-    .keyed(RouteKey::Stream)
-    .plain("the service is not repeated after a cut")],
+    .adapted(Adapter::Logs)],
 };
 
 /// Instance properties and heartbeats.
@@ -50,7 +49,11 @@ const KEEP_ALIVE: Method = Method::queued_unary(
     "skywalking.v3.InstancePingPkg",
     COMMANDS,
 )
-.ttl(Duration::from_secs(60));
+.ttl(Duration::from_secs(60))
+.adapted(Adapter::Latest(SERVICE_AND_INSTANCE));
+
+/// `InstancePingPkg.service` and `serviceInstance`.
+const SERVICE_AND_INSTANCE: &[&[u32]] = &[&[1], &[2]];
 
 /// Trace segments, and events that other observers attach to spans.
 pub static TRACING: Protocol = Protocol {
@@ -100,8 +103,7 @@ pub static CONFIGURATION_DISCOVERY: Protocol = Protocol {
     )],
 };
 
-/// Events. One without layer ends the OAP's stream: it is isolated by halving, which keeps the
-/// others, until an adapter keeps it from getting there.
+/// Events. One without layer would end the OAP's stream.
 pub static EVENT: Protocol = Protocol {
     pipe: "eventpipe",
     receiver: "grpc-native-event-receiver",
@@ -113,5 +115,5 @@ pub static EVENT: Protocol = Protocol {
         "skywalking.v3.Event",
         COMMANDS,
     )
-    .plain("an event without a layer is dropped, and its sender not told")],
+    .adapted(Adapter::Events)],
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use perigee_plugin_api::protocol::{Method, Origin, Protocol, RouteKey, Shape};
+use perigee_plugin_api::protocol::{Adapter, Method, Origin, Protocol, Shape};
 
 use super::COMMANDS;
 
@@ -49,8 +49,7 @@ pub static PROFILING: Protocol = Protocol {
             "skywalking.v3.EBPFProfilingData",
             COMMANDS,
         )
-        .keyed(RouteKey::Stream)
-        .plain("the task is not repeated after a cut"),
+        .adapted(Adapter::EbpfProfiling),
         Method::passthrough(
             "/skywalking.v3.ContinuousProfilingService/queryPolicies",
             Shape::Unary,
@@ -79,6 +78,5 @@ pub static ACCESS_LOG: Protocol = Protocol {
         "skywalking.v3.EBPFAccessLogMessage",
         "skywalking.v3.EBPFAccessLogDownstream",
     )
-    .keyed(RouteKey::Stream)
-    .plain("node and connection are not repeated after a cut")],
+    .adapted(Adapter::EbpfAccessLogs)],
 };

@@ -1,6 +1,6 @@
 //! Runtime metrics, meters, and metrics of mesh probes.
 
-use perigee_plugin_api::protocol::{Method, Origin, Protocol, RouteKey};
+use perigee_plugin_api::protocol::{Adapter, Method, Origin, Protocol};
 
 use super::COMMANDS;
 
@@ -51,24 +51,22 @@ pub static METER: Protocol = Protocol {
     origin: Origin::Satellite,
     methods: &[
         COLLECT_METERS,
-        Method::queued_stream(
-            "/skywalking.v3.MeterReportService/collectBatch",
-            "skywalking.v3.MeterDataCollection",
-            COMMANDS,
-        )
-        .keyed(RouteKey::Fields(SERVICE_AND_INSTANCE_OF_THE_FIRST_METER)),
+        Method::queued_stream(COLLECT_BATCH, "skywalking.v3.MeterDataCollection", COMMANDS)
+            .adapted(Adapter::Keyed(SERVICE_AND_INSTANCE_OF_THE_FIRST_METER)),
         COLLECT_METERS.alias("/MeterReportService/collect"),
     ],
 };
 
-/// The whole stream is one set for the OAP.
+const COLLECT_BATCH: &str = "/skywalking.v3.MeterReportService/collectBatch";
+
+/// The whole stream is one set for the OAP; one message of `collectBatch` is one too.
 const COLLECT_METERS: Method = Method::queued_stream(
     "/skywalking.v3.MeterReportService/collect",
     "skywalking.v3.MeterData",
     COMMANDS,
 )
-.keyed(RouteKey::Stream)
-.plain("sets are not cut out of endless streams, an instance is not kept on one node");
+.forward_to(COLLECT_BATCH)
+.adapted(Adapter::Meters);
 
 /// `meterData` 1, in it `service` 3 and `serviceInstance` 4.
 const SERVICE_AND_INSTANCE_OF_THE_FIRST_METER: &[&[u32]] = &[&[1, 3], &[1, 4]];

@@ -1,6 +1,6 @@
 //! Profilers of language agents: thread snapshots, JFR files, pprof files.
 
-use perigee_plugin_api::protocol::{Method, Origin, Protocol, RouteKey, Shape};
+use perigee_plugin_api::protocol::{Adapter, Method, Origin, Protocol, Shape};
 
 use super::COMMANDS;
 
@@ -19,8 +19,7 @@ pub static PROFILE: Protocol = Protocol {
             "skywalking.v3.GoProfileData",
             COMMANDS,
         )
-        .keyed(RouteKey::Stream)
-        .plain("chunks of one task may be parted by a retry"),
+        .adapted(Adapter::GoProfiles),
         REPORT_TASK_FINISH,
         GET_TASK_COMMANDS.alias("/ProfileTask/getProfileTaskCommands"),
         COLLECT_SNAPSHOT.alias("/ProfileTask/collectSnapshot"),

@@ -1,0 +1,53 @@
+//! Logs: a record without service belongs to the service before it in its call.
+//!
+//! OAP files every record of a call under the first service that the call names, so services
+//! never share a call, and each record names its own. Instance and layer are each record's own
+//! (`protocols.md` T2, `decisions.md` 25).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Inbound, Lane, Loss, Outbox};
+use crate::wire::{Malformed, fields, put_bytes};
+
+/// `LogData.service`.
+const SERVICE: u32 = 2;
+
+/// Names the service in every record.
+#[derive(Default)]
+pub(super) struct Logs {
+    /// Its group is the service that the call named last.
+    lane: Lane,
+}
+
+impl Inbound for Logs {
+    fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
+        let own = match service(message) {
+            Ok(own) => own,
+            Err(Malformed) => return out.lose(Loss::Malformed, 1),
+        };
+        if !own.is_empty() {
+            if self.lane.group.as_deref() != Some(own) {
+                self.lane.group = Some(Arc::from(own));
+            }
+            return out.copy(&self.lane, message);
+        }
+        out.message(&self.lane, 1, |out| {
+            out.extend_from_slice(message);
+            if let Some(service) = &self.lane.group {
+                // Of several values of a field the last counts.
+                put_bytes(out, SERVICE, service);
+            }
+        });
+    }
+}
+
+fn service(message: &[u8]) -> Result<&[u8], Malformed> {
+    let mut service: &[u8] = &[];
+    for field in fields(message) {
+        if let Some(bytes) = field?.bytes(SERVICE) {
+            service = bytes;
+        }
+    }
+    Ok(service)
+}
