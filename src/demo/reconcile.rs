@@ -14,8 +14,6 @@ const TOLERANCE: f64 = 0.10;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
     pub(super) pipe: String,
-    /// Rows that are marked plain in the table, and all rows.
-    pub(super) plain: (usize, usize),
     /// If the pipe has queued methods.
     pub(super) queued: Option<Queued>,
     /// If the pipe has methods that an OAP answers.
@@ -58,7 +56,6 @@ pub(super) struct Live {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     pub(super) path: &'static str,
-    pub(super) finished: bool,
     /// By agents.
     pub(super) sent: u64,
     /// At all sinks, on the path that the method leaves by.
@@ -196,7 +193,7 @@ impl Row {
             return Some(format!("{path}: a call failed: {failure}"));
         }
         let moved = self.sent > 0 && self.arrived > 0;
-        (self.finished && !moved).then(|| {
+        (!moved).then(|| {
             format!(
                 "{path} did not move: {} sent, {} at the sinks",
                 self.sent, self.arrived

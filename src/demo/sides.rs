@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use perigee_plugin_api::protocol::{Method, Mode, Protocol, Status};
+use perigee_plugin_api::protocol::{Method, Mode, Protocol};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::agents::{Counts, RowCounts, UNKNOWN};
@@ -63,13 +63,8 @@ pub(super) fn lines(counts: &Counts, gateway: &Gateway, sinks: &Sinks) -> Vec<Li
                 .map(|(_, counts)| &**counts)
                 .collect::<Vec<_>>()
             };
-            let plain = protocol
-                .methods
-                .iter()
-                .filter(|method| !is_finished(method));
             Line {
                 pipe: books.name().to_owned(),
-                plain: (plain.count(), protocol.methods.len()),
                 queued: queued(&of_mode(false), books.snapshot(), protocol, sinks),
                 live: live(&of_mode(true), &books.snapshot(), protocol, sinks),
             }
@@ -79,10 +74,6 @@ pub(super) fn lines(counts: &Counts, gateway: &Gateway, sinks: &Sinks) -> Vec<Li
 
 fn is_live(method: &Method) -> bool {
     method.mode == Mode::Passthrough
-}
-
-fn is_finished(method: &Method) -> bool {
-    method.status == Status::Finished
 }
 
 fn queued(
@@ -164,7 +155,6 @@ fn row_of(path: &'static str, row: &RowCounts, gateway: &Gateway, sinks: &Sinks)
         .map(|sink| messages(sink, found.protocol, upstream));
     Some(Row {
         path,
-        finished: is_finished(found.method),
         sent: row.sent.value(),
         arrived: arrived.sum(),
         failure: row.last_failure(),

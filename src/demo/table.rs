@@ -107,27 +107,17 @@ fn live_table(elapsed: Duration, lines: &[Line]) -> String {
             queued,
             dropped,
         } = Moving::of(line);
-        let name = name(line);
+        let name = &line.pipe;
         table += &format!("{name:<28}{sent:>8}{one:>8}{two:>8}{three:>8}{queued:>8}{dropped:>8}\n");
     }
     table
-}
-
-/// The pipe, and how many of its rows are plain.
-fn name(line: &Line) -> String {
-    match line.plain {
-        (0, _) => line.pipe.clone(),
-        (plain, all) if plain == all => format!("{} plain", line.pipe),
-        (plain, all) => format!("{} plain {plain}/{all}", line.pipe),
-    }
 }
 
 /// What every side has counted, and whether it adds up.
 pub(super) fn reconciliation(outcome: &Outcome) -> String {
     let mut text = format!(
         "\nmessages that the gateway took over; sent by agents, booked by the gateway, accepted \
-         by nodes\n(plain 2/3: two of the pipe's three methods still lack an adapter, see the README; \
-         rows that go to one\nnode a stream are even only over many streams)\n{:<28} {:>7} {:>7} {:>9} {:>7} {:>7} {:>7} {:>6} {:>6}  {}\n",
+         by nodes\n(merged: went on in another message, as a meter in its set)\n{:<28} {:>7} {:>7} {:>9} {:>7} {:>7} {:>7} {:>6} {:>6}  {}\n",
         "",
         "sent",
         "acked",
@@ -141,7 +131,7 @@ pub(super) fn reconciliation(outcome: &Outcome) -> String {
     );
     for line in &outcome.lines {
         if let Some(queued) = &line.queued {
-            text += &queued_line(&name(line), queued);
+            text += &queued_line(&line.pipe, queued);
         }
     }
     text += &format!(

@@ -118,7 +118,10 @@ async fn calls_without_a_package_arrive_on_the_v3_path() {
         .sink()
         .wait_until(|state| state.total_messages == all);
     let arrived: BTreeSet<_> = soon(there).await.methods.into_keys().collect();
-    let wanted = services.map(|(path, _)| format!("/skywalking.v3.{path}"));
+    let wanted = services.map(|(path, _)| match path {
+        "MeterReportService/collect" => format!("/skywalking.v3.{path}Batch"),
+        _ => format!("/skywalking.v3.{path}"),
+    });
     assert_eq!(arrived, BTreeSet::from(wanted));
 }
 

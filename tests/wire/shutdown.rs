@@ -94,8 +94,9 @@ async fn what_cannot_be_delivered_is_reported_in_time() {
         ..Fault::default()
     });
     let client = gateway.client().await;
-    for _ in 0..30 {
-        client.unary(KEEP_ALIVE, &ping("shop")).await.ok();
+    for number in 0..30 {
+        let ping = ping(&format!("shop-{number}"));
+        client.unary(KEEP_ALIVE, &ping).await.ok();
     }
     let began = Instant::now();
     let report = gateway.app.stop(HOOK).await;

@@ -45,8 +45,6 @@ pub struct Method {
     pub shape: Shape,
     /// Who answers the client.
     pub mode: Mode,
-    /// Whether every trap of the method is handled.
-    pub status: Status,
 }
 
 /// Streaming shape of a method.
@@ -145,15 +143,6 @@ impl Forward {
     }
 }
 
-/// How far a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Handled as its receiver in OAP needs it.
-    Finished,
-    /// Routed, but goes out plainly: the text says which adapter is missing.
-    Plain(&'static str),
-}
-
 impl Method {
     /// A method whose client waits for the OAP's answer.
     pub const fn passthrough(
@@ -168,7 +157,6 @@ impl Method {
             response,
             shape,
             mode: Mode::Passthrough,
-            status: Status::Finished,
         }
     }
 
@@ -214,7 +202,6 @@ impl Method {
             response,
             shape,
             mode,
-            status: Status::Finished,
         }
     }
 
@@ -226,7 +213,6 @@ impl Method {
             response: self.response,
             shape: self.shape,
             mode: self.mode,
-            status: self.status,
         }
     }
 
@@ -257,13 +243,6 @@ impl Method {
         if let Mode::Queued(queued) = &mut self.mode {
             queued.ttl = Some(ttl);
         }
-        self
-    }
-
-    /// Marks a row whose adapter is still missing.
-    #[must_use]
-    pub const fn plain(mut self, missing: &'static str) -> Self {
-        self.status = Status::Plain(missing);
         self
     }
 

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use perigee_plugin_api::protocol::{Adapter, Forward, Method, Mode, Queued, Shape, Status};
+use perigee_plugin_api::protocol::{Adapter, Forward, Method, Mode, Queued, Shape};
 
 use crate::rows;
 
 const HEAD: &str = "\
-| pipe | method | policy | route | leaves as | status |
-| --- | --- | --- | --- | --- | --- |
+| pipe | method | policy | route | leaves as |
+| --- | --- | --- | --- | --- |
 ";
 
 /// The table in Markdown, one line a method, ending in a newline.
@@ -29,11 +29,10 @@ pub fn markdown_table() -> String {
             ),
         };
         let path = method.path;
-        let status = status(method.status);
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "| `{pipe}` | `{path}` | {policy} | {route} | {leaves} | {status} |"
+            "| `{pipe}` | `{path}` | {policy} | {route} | {leaves} |"
         );
     }
     table
@@ -93,11 +92,4 @@ fn live(method: &Method) -> String {
         Shape::ClientStream | Shape::Bidi => "the stream itself",
     }
     .to_owned()
-}
-
-fn status(status: Status) -> String {
-    match status {
-        Status::Finished => "finished".to_owned(),
-        Status::Plain(missing) => format!("plain: {missing}"),
-    }
 }

@@ -130,8 +130,8 @@ async fn a_lost_connection_cuts_its_calls() {
     soon(sink.wait_until(|state| state.total_messages == 1)).await;
     answers.abort();
     drop(client);
-    let state = soon(sink.wait_until(|state| state.connections == 0)).await;
-    assert_eq!(state.methods[SEGMENTS].open, 0);
+    let over = |state: &State| state.connections == 0 && state.methods[SEGMENTS].open == 0;
+    let state = soon(sink.wait_until(over)).await;
     assert_eq!(state.methods[SEGMENTS].cut, 1);
 }
 

@@ -27,7 +27,7 @@ pub(super) fn message(request: &str, who: &Who) -> Option<Bytes> {
         "v3.GoProfileData" => encoded(&sw::GoProfileData {
             task_id,
             payload: vec![7; 512],
-            is_last: false,
+            is_last: true,
         }),
         "v3.ProfileTaskFinishReport" => encoded(&sw::ProfileTaskFinishReport {
             service,
