@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use super::super::fault::{CodeName, Fault};
+use super::super::state::State;
 use super::*;
 
 #[tokio::test]
