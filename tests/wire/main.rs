@@ -44,4 +44,6 @@ mod tls;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod traps;
+#[cfg(test)]
 mod uploads;

@@ -7,7 +7,7 @@ use crate::gateway::{Gateway, TRACING, http_get};
 use crate::messages::*;
 
 #[tokio::test]
-async fn services_of_oap_nodes_and_of_operators_are_refused() {
+async fn t18_services_of_oap_nodes_and_of_operators_are_refused() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     for (path, code) in [

@@ -98,7 +98,7 @@ fn poll(kind: TaskKind, name: &str) -> (&'static str, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn every_task_poll_gets_the_oaps_answer_byte_for_byte_and_is_made_once() {
+async fn t21_every_task_poll_gets_the_oaps_answer_byte_for_byte_and_is_made_once() {
     let gateway = Gateway::start(1).await;
     let directly = Client::of(gateway.sink().listen()).await;
     let through = gateway.client().await;
@@ -128,7 +128,7 @@ async fn every_task_poll_gets_the_oaps_answer_byte_for_byte_and_is_made_once() {
 }
 
 #[tokio::test]
-async fn both_directions_of_an_unknown_method_are_copied_as_they_are() {
+async fn t18_both_directions_of_an_unknown_method_are_copied_as_they_are() {
     let node = Node::start(Manner::Echo).await;
     let gateway = gateway_of(&[node.address]).await;
     let client = gateway.client().await;

@@ -14,7 +14,7 @@ use crate::gateway::{Gateway, TRACING, pipe};
 use crate::messages::*;
 
 #[tokio::test]
-async fn a_stream_is_forwarded_at_once_and_answered_at_its_half_close() {
+async fn t01_a_stream_is_forwarded_at_once_and_answered_at_its_half_close() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     let mut call = client.open(SEGMENTS).await;
@@ -41,7 +41,7 @@ async fn a_stream_is_forwarded_at_once_and_answered_at_its_half_close() {
 }
 
 #[tokio::test]
-async fn an_empty_stream_is_answered_and_makes_no_work() {
+async fn t19_an_empty_stream_is_answered_and_makes_no_work() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     let mut call = client.open(SEGMENTS).await;
@@ -70,7 +70,7 @@ async fn an_empty_message_is_a_message() {
 }
 
 #[tokio::test]
-async fn messages_of_a_reset_stream_are_delivered_and_not_acknowledged() {
+async fn t20_messages_of_a_reset_stream_are_delivered_and_not_acknowledged() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     let mut call = client.open(SEGMENTS).await;
@@ -126,7 +126,7 @@ async fn calls_without_a_package_arrive_on_the_v3_path() {
 }
 
 #[tokio::test]
-async fn meters_of_one_instance_stay_on_one_node_and_instances_spread() {
+async fn t05_meters_of_one_instance_stay_on_one_node_and_instances_spread() {
     const INSTANCES: usize = 30;
     const ROUNDS: usize = 4;
     let gateway = Gateway::start(3).await;
@@ -185,7 +185,7 @@ pub(crate) fn gzip(message: &[u8]) -> Vec<u8> {
 pub(crate) const GZIP: [(&str, &str); 1] = [("grpc-encoding", "gzip")];
 
 #[tokio::test]
-async fn compressed_messages_are_inflated_and_plain_ones_may_stand_between() {
+async fn t17_compressed_messages_are_inflated_and_plain_ones_may_stand_between() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     let mut call = client.open_with(SEGMENTS, &GZIP).await;
@@ -244,7 +244,7 @@ async fn an_unknown_encoding_is_unimplemented_and_told_what_is_known() {
 }
 
 #[tokio::test]
-async fn what_an_oap_refuses_is_no_business_of_the_agent() {
+async fn t15_what_an_oap_refuses_is_no_business_of_the_agent() {
     let gateway = Gateway::start(2).await;
     gateway.sinks[0].set_fault(Fault {
         refuse: Some("RESOURCE_EXHAUSTED".parse().unwrap()),

@@ -11,7 +11,7 @@ use crate::uploads::begun_jfr;
 const THEIRS: [(&str, &str); 1] = [("authentication", "theirs")];
 
 #[tokio::test]
-async fn our_own_token_is_on_every_call_instead_of_the_callers() {
+async fn t14_our_own_token_is_on_every_call_instead_of_the_callers() {
     let gateway = Gateway::over(vec![sink_with(Some("ours"))], |settings| {
         settings.client.authentication = Some("ours".to_owned());
     })
@@ -40,7 +40,7 @@ async fn our_own_token_is_on_every_call_instead_of_the_callers() {
 }
 
 #[tokio::test]
-async fn without_our_own_token_the_callers_travels() {
+async fn t14_without_our_own_token_the_callers_travels() {
     let gateway = Gateway::over(vec![sink_with(Some("theirs"))], |_| {}).await;
     let client = gateway.client().await;
     begun_jfr(&client, &THEIRS).await.reset();

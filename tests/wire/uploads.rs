@@ -101,7 +101,7 @@ impl Upload {
 }
 
 #[tokio::test]
-async fn a_jfr_of_20_mib_arrives_whole() {
+async fn t06_a_jfr_of_20_mib_arrives_whole() {
     let gateway = Gateway::start(1).await;
     let content: Vec<u8> = (0..20 * MIB).map(|at| ((at * 31) >> 7) as u8).collect();
     let upload = Upload {
@@ -115,7 +115,7 @@ async fn a_jfr_of_20_mib_arrives_whole() {
 }
 
 #[tokio::test]
-async fn a_jfr_whose_task_failed_ends_with_ok_and_without_a_message() {
+async fn t06_a_jfr_whose_task_failed_ends_with_ok_and_without_a_message() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     let mut call = client.open(JFR).await;
@@ -140,7 +140,7 @@ async fn an_oversized_jfr_is_refused_by_the_oap_itself() {
 }
 
 #[tokio::test]
-async fn a_pprof_is_answered_in_all_three_cases() {
+async fn t06_a_pprof_is_answered_in_all_three_cases() {
     let cases = [
         (SUCCESS, 3, UploadStatus::Ok),
         (TASK_ERROR, 0, UploadStatus::TaskError),
@@ -172,7 +172,7 @@ pub(crate) async fn begun_jfr(client: &Client, headers: &[(&str, &str)]) -> Call
 }
 
 #[tokio::test]
-async fn a_reset_travels_on_to_the_oap() {
+async fn t06_a_reset_travels_on_to_the_oap() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     let mut call = begun_jfr(&client, &[]).await;

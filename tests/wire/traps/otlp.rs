@@ -1,0 +1,115 @@
+//! T13: resources of one request may belong to several nodes.
+
+use perigee::engine::Code;
+use perigee::telemetry::books::DropReason;
+use perigee_proto::opentelemetry::proto::collector::metrics::v1 as collector;
+use perigee_proto::opentelemetry::proto::common::v1 as common;
+use perigee_proto::opentelemetry::proto::metrics::v1 as metrics;
+use perigee_proto::opentelemetry::proto::resource::v1 as resource;
+use prost::Message;
+
+use crate::gateway::Gateway;
+use crate::messages::EMPTY;
+
+const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
+fn text(key: &str, value: &str) -> common::KeyValue {
+    common::KeyValue {
+        key: key.to_owned(),
+        value: Some(common::AnyValue {
+            value: Some(common::any_value::Value::StringValue(value.to_owned())),
+        }),
+    }
+}
+
+fn resource_metrics(attributes: Vec<common::KeyValue>, value: i64) -> metrics::ResourceMetrics {
+    let point = metrics::NumberDataPoint {
+        time_unix_nano: 7,
+        value: Some(metrics::number_data_point::Value::AsInt(value)),
+        ..Default::default()
+    };
+    let metric = metrics::Metric {
+        name: "requests".to_owned(),
+        data: Some(metrics::metric::Data::Gauge(metrics::Gauge {
+            data_points: vec![point],
+        })),
+        ..Default::default()
+    };
+    metrics::ResourceMetrics {
+        resource: Some(resource::Resource {
+            attributes,
+            ..Default::default()
+        }),
+        scope_metrics: vec![metrics::ScopeMetrics {
+            metrics: vec![metric],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn request(resource_metrics: Vec<metrics::ResourceMetrics>) -> Vec<u8> {
+    collector::ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
+}
+
+#[tokio::test]
+async fn t13_each_resource_of_a_request_goes_to_its_own_node() {
+    const ROUNDS: i64 = 20;
+    let gateway = Gateway::start(3).await;
+    let client = gateway.client().await;
+    let services: Vec<String> = (0..12).map(|number| format!("s{number}")).collect();
+    for round in 0..ROUNDS {
+        let resources = services
+            .iter()
+            .map(|service| resource_metrics(vec![text("service.name", service)], round));
+        let answer = client.unary(METRICS, &request(resources.collect())).await;
+        assert_eq!(answer.ok(), EMPTY);
+    }
+    let rounds = usize::try_from(ROUNDS).unwrap();
+    let filed = gateway
+        .wait_for_entries(METRICS, services.len() * rounds)
+        .await;
+    let mut used = 0;
+    for service in &services {
+        let name = format!("{service}/");
+        let expected: Vec<_> = (0..ROUNDS)
+            .map(|round| format!("requests={round}@7"))
+            .collect();
+        assert_eq!(filed[&name], expected, "in order, which counters need");
+        let of = |sink: &&perigee::sink::SinkHandle| sink.snapshot().services.contains_key(&name);
+        assert_eq!(gateway.sinks.iter().filter(of).count(), 1, "{name}");
+    }
+    for sink in &gateway.sinks {
+        used += usize::from(!sink.snapshot().services.is_empty());
+    }
+    assert_eq!(used, 3);
+}
+
+/// Satellite drops it.
+#[tokio::test]
+async fn t13_a_request_without_a_key_goes_to_any_node() {
+    let gateway = Gateway::start(3).await;
+    let client = gateway.client().await;
+    for value in 0..60 {
+        let message = request(vec![resource_metrics(vec![text("color", "red")], value)]);
+        assert_eq!(client.unary(METRICS, &message).await.ok(), EMPTY);
+    }
+    let filed = gateway.wait_for_entries(METRICS, 60).await;
+    assert_eq!(filed["/"].len(), 60);
+    for sink in &gateway.sinks {
+        assert!(sink.snapshot().messages(METRICS) > 0);
+    }
+}
+
+/// As the OTLP specification wants it: the client must not send it again.
+#[tokio::test]
+async fn t13_a_request_that_does_not_decode_is_refused() {
+    let gateway = Gateway::start(1).await;
+    let client = gateway.client().await;
+    let text = client
+        .unary(METRICS, b"\x0a\x7f")
+        .await
+        .refused(Code::InvalidArgument);
+    assert_eq!(text, "request does not decode");
+    gateway.wait_for_dropped(DropReason::Malformed, 1).await;
+}
