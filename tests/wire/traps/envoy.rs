@@ -135,9 +135,7 @@ async fn t09_the_old_service_leaves_by_the_one_for_proxies_too() {
 
 fn snapshot(id: Option<&str>, value: f64) -> Vec<u8> {
     let counter = prometheus::Metric {
-        counter: Some(prometheus::Counter {
-            value: Some(value),
-        }),
+        counter: Some(prometheus::Counter { value: Some(value) }),
         ..Default::default()
     };
     let family = prometheus::MetricFamily {

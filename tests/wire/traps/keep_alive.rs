@@ -1,6 +1,10 @@
 //! T22: a late heartbeat would revive the dead, and a second one in a batch says nothing.
 
-use perigee::sink::fault::Fault;
+use std::time::{Duration, Instant};
+
+use perigee::sink::fault::{CodeName, Fault};
+use perigee::sink::state::State;
+use perigee::telemetry::books::DropReason;
 use perigee_proto::skywalking::v3 as sw;
 use prost::Message;
 
@@ -8,12 +12,39 @@ use crate::client::soon;
 use crate::gateway::Gateway;
 use crate::messages::{EMPTY, KEEP_ALIVE, ping};
 
-/// The row's minute is in the table's tests, and a minute of waiting in the scenarios.
+const PROPERTIES: &str = "/skywalking.v3.ManagementService/reportInstanceProperties";
+
+/// Go agents send their properties once for ever.
+#[tokio::test]
+async fn t22_after_a_minute_a_heartbeat_is_dropped_and_properties_are_not() {
+    let gateway = Gateway::start(1).await;
+    gateway.sink().set_fault(Fault {
+        refuse: Some(CodeName(tonic::Code::Unavailable)),
+        ..Fault::default()
+    });
+    let client = gateway.client().await;
+    let began = Instant::now();
+    for path in [KEEP_ALIVE, PROPERTIES] {
+        assert_eq!(client.unary(path, &ping("shop")).await.ok(), EMPTY);
+    }
+    let expired = |gateway: &Gateway| gateway.app.books.totals().dropped_for(DropReason::Expired);
+    while expired(&gateway) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(70));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(60));
+    gateway.sink().set_fault(Fault::default());
+    let there = |state: &State| state.messages(PROPERTIES) == 1;
+    soon(gateway.sink().wait_until(there)).await;
+    let totals = gateway.stop().await;
+    assert_eq!((totals.received, totals.delivered), (2, 1));
+}
+
 #[tokio::test]
 async fn t22_an_instance_is_kept_alive_once_a_batch() {
     let gateway = Gateway::start_with(1, |settings| {
         for pipe in &mut settings.pipes {
-            pipe.sender.linger_time = std::time::Duration::from_millis(50);
+            pipe.sender.linger_time = Duration::from_millis(50);
         }
     })
     .await;
@@ -28,7 +59,7 @@ async fn t22_an_instance_is_kept_alive_once_a_batch() {
         }
     }
     gateway.sink().set_fault(Fault::default());
-    let gone = |state: &perigee::sink::state::State| state.messages(KEEP_ALIVE) >= 2;
+    let gone = |state: &State| state.messages(KEEP_ALIVE) >= 2;
     soon(gateway.sink().wait_until(gone)).await;
     let totals = gateway.stop().await;
     assert_eq!(totals.received, 60);
