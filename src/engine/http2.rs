@@ -3,6 +3,7 @@
 mod bond;
 pub(super) mod channel;
 pub(super) mod front;
+mod gather;
 mod io;
 pub(super) mod live;
 mod outbox;
