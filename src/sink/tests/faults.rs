@@ -131,6 +131,7 @@ async fn a_lost_connection_cuts_its_calls() {
     soon(sink.wait_until(|state| state.total_messages == 1)).await;
     answers.abort();
     drop(client);
+    // A call hears of its connection's end after the connection itself.
     let over = |state: &State| state.connections == 0 && state.methods[SEGMENTS].open == 0;
     let state = soon(sink.wait_until(over)).await;
     assert_eq!(state.methods[SEGMENTS].cut, 1);

@@ -112,6 +112,18 @@ async fn a_stream_that_is_broken_off_is_worked_out() {
 }
 
 #[tokio::test]
+async fn a_set_that_cannot_be_recorded_is_not_acknowledged() {
+    let sink = start_with(SinkOptions {
+        record: Some("/dev/full".into()),
+        ..SinkOptions::default()
+    });
+    let mut client = Client::of(&sink).await;
+    let meter = encoded(&named(meter("a", 1.0), "s", "i", 5));
+    let text = assert_code(client.call(STREAM, vec![meter]).await, Code::Internal);
+    assert!(text.starts_with("record: "), "{text}");
+}
+
+#[tokio::test]
 async fn a_batch_is_a_set_of_its_own_while_the_call_is_open() {
     let sink = start();
     let mut client = Client::of(&sink).await;
