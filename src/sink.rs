@@ -7,7 +7,8 @@
 //!
 //! - `server`: sockets, connections, and what every call has in common.
 //! - `call`: the life of one call. `upload`: profiler files, which come in chunks.
-//! - `decode`: methods and names. `answer`: what a good call gets.
+//! - `decode`: methods, and what is filed of their messages under which name, as [`state::Id`] has
+//!   it. `answer`: what a good call gets.
 //! - [`state`]: the books. [`fault`]: misbehaviour. [`task`]: tasks for agents. `control`: HTTP.
 
 use std::fmt;
@@ -49,7 +50,7 @@ pub struct SinkArgs {
     /// Address of the control API (plain HTTP, JSON)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub control: SocketAddr,
-    /// Append a line for each accepted message: method, service, instance, id
+    /// Append a line for each entry that an OAP would file: method, service, instance, id
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// Refuse calls whose `authentication` is not this
@@ -76,7 +77,7 @@ pub struct SinkOptions {
     pub listen: SocketAddr,
     /// Where to serve the control API. Default: nowhere.
     pub control: Option<SocketAddr>,
-    /// File to append a line to for each accepted message.
+    /// File to append a line to for each entry that an OAP would file.
     pub record: Option<PathBuf>,
     /// What `authentication` has to be.
     pub token: Option<String>,
@@ -205,7 +206,7 @@ impl SinkHandle {
         self.shared.snapshot()
     }
 
-    /// The ids taken on a path, in order of arrival; empty unless ids are kept.
+    /// The entries filed on a path, in order of arrival; empty unless ids are kept.
     pub fn ids(&self, path: &str) -> Vec<Id> {
         self.shared.ids(path)
     }

@@ -3,13 +3,12 @@
 use bytes::Bytes;
 use perigee_proto::skywalking::v3 as sw;
 use prost::Message;
-use prost_reflect::DynamicMessage;
 use sw::ebpf_process_downstream::Process;
 use sw::ebpf_process_properties::Metadata;
 use tonic::Status;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::decode::{self, Role, hash};
+use super::decode::{Method, Role, decode_as, hash};
 use super::shared::Shared;
 use super::task::pairs;
 
@@ -19,19 +18,19 @@ pub(super) const SERVING: Bytes = Bytes::from_static(&[0x08, 0x01]);
 /// The answer to a call whose last message this was.
 pub(super) fn answer(
     shared: &Shared,
-    role: Role,
-    request: Option<&(Bytes, DynamicMessage)>,
+    method: &Method,
+    request: Option<&Bytes>,
 ) -> Result<Bytes, Status> {
-    let Some((bytes, message)) = request else {
+    let Some(bytes) = request else {
         return Ok(Bytes::new());
     };
-    let commands = match role {
+    let commands = match method.role {
         // All of these answer with a message in which nothing is set.
-        Role::Report | Role::Events | Role::Upload(_) => return Ok(Bytes::new()),
+        Role::Report | Role::Upload(_) => return Ok(Bytes::new()),
         Role::HealthCheck => return Ok(SERVING),
         Role::Processes => return processes(bytes),
         Role::Poll(kind) => {
-            let names = decode::names(message);
+            let names = method.names(bytes)?;
             shared.tasks.take(kind, &names.service, &names.instance)
         }
         Role::Configurations => configurations(bytes)?,
@@ -98,8 +97,4 @@ fn process_id(entity: Option<&sw::EbpfProcessEntityMetadata>) -> String {
         )
     });
     format!("{:032x}", xxh3_128(names.as_bytes()))
-}
-
-pub(super) fn decode_as<M: Message + Default>(bytes: &Bytes) -> Result<M, Status> {
-    M::decode(bytes.clone()).map_err(|_| decode::processing_error())
 }

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use prost_reflect::DynamicMessage;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::answer;
-use super::decode::{Method, Role, StreamNames, text_at};
+use super::decode::{Filing, Method, Reader, Role};
 use super::shared::{CallOutcome, Shared};
 use super::upload::Upload;
 
@@ -33,6 +32,7 @@ pub(super) async fn take(
         shared: Arc::clone(&shared),
         path,
         outcome: CallOutcome::Cut,
+        reader: None,
         upload: None,
     };
     let method = match admit(&shared, &books.path, &request) {
@@ -45,10 +45,10 @@ pub(super) async fn take(
     if let Role::Upload(kind) = method.role {
         books.upload = Some(Upload::new(kind, &method.path));
     }
+    books.reader = Some(method.open());
     let mut call = Call {
         method,
         messages: request.into_inner(),
-        names: StreamNames::default(),
         count: 0,
         last: None,
         answered: false,
@@ -90,10 +90,9 @@ fn admit(
 struct Call {
     method: Arc<Method>,
     messages: Streaming<Bytes>,
-    names: StreamNames,
     count: u64,
     /// What the answer to a unary call is made from.
-    last: Option<(Bytes, DynamicMessage)>,
+    last: Option<Bytes>,
     answered: bool,
     books: OpenCall,
 }
@@ -146,12 +145,13 @@ impl Call {
             return Ok(None);
         }
         self.answered = true;
+        self.books.read_out()?;
         if !self.method.takes_stream && self.count == 0 {
             return Err(Status::internal("Half-closed without a request").into());
         }
         Ok(Some(answer::answer(
             &shared,
-            self.method.role,
+            &self.method,
             self.last.as_ref(),
         )?))
     }
@@ -162,22 +162,19 @@ impl Call {
         if !self.method.takes_stream && self.count > 1 {
             return Err(Status::internal("Too many requests"));
         }
-        let message = self.method.decode(bytes.clone())?;
-        if self.method.role == Role::Events && text_at(&message, &["layer"]).is_none() {
-            return Err(Status::invalid_argument("layer is required"));
+        let mut filing = Filing::new(shared.wants_ids());
+        if let Some(reader) = &mut self.books.reader {
+            reader.read(&bytes, &mut filing)?;
         }
         let answer = match &mut self.books.upload {
             Some(upload) => upload.take(&bytes)?,
             None => None,
         };
         if self.method.role != Role::HealthCheck {
-            let entries =
-                self.method
-                    .entries(&message, &bytes, &mut self.names, shared.wants_ids());
-            shared.accept(&self.method.path, bytes.len(), entries)?;
+            shared.accept(&self.method.path, bytes.len(), filing)?;
         }
         if !self.method.takes_stream {
-            self.last = Some((bytes, message));
+            self.last = Some(bytes);
         }
         Ok(answer)
     }
@@ -217,11 +214,28 @@ struct OpenCall {
     shared: Arc<Shared>,
     path: String,
     outcome: CallOutcome,
+    /// What it knows ends with the call.
+    reader: Option<Box<dyn Reader>>,
     upload: Option<Upload>,
+}
+
+impl OpenCall {
+    /// Files what had to wait for the call's end.
+    fn read_out(&mut self) -> Result<(), Status> {
+        let Some(mut reader) = self.reader.take() else {
+            return Ok(());
+        };
+        let mut filing = Filing::new(self.shared.wants_ids());
+        reader.end(&mut filing);
+        self.shared.settle(&self.path, filing)
+    }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
+        if let Err(error) = self.read_out() {
+            tracing::warn!(path = self.path, %error, "sink cannot record what a call ended with");
+        }
         let whole = self.outcome == CallOutcome::Done;
         let upload = self.upload.take().map(|upload| upload.end(whole));
         self.shared.call_ends(&self.path, self.outcome, upload);

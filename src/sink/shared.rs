@@ -1,6 +1,6 @@
 //! What all calls of a sink share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use super::decode::{self, Method};
+use super::decode::{self, Filing, Method};
 use super::fault::{CodeName, FaultBoard};
 use super::state::{Id, MethodState, State, UploadState};
 use super::task::TaskBoard;
@@ -81,23 +81,30 @@ impl Shared {
     }
 
     /// Books a message; when this returns, its line is with the kernel and survives our death.
-    pub(super) fn accept(&self, path: &str, bytes: usize, entries: Vec<Id>) -> Result<(), Status> {
-        self.write_record(path, &entries)
-            .map_err(|error| Status::internal(format!("record: {error}")))?;
+    pub(super) fn accept(&self, path: &str, bytes: usize, filing: Filing) -> Result<(), Status> {
+        self.write_record(path, &filing.entries)?;
         self.change(|books| {
             books.state.total_messages += 1;
             if let Some(method) = books.state.methods.get_mut(path) {
                 method.messages += 1;
                 method.bytes += bytes as u64;
             }
-            for entry in entries {
-                books.file(path, entry, self.keep_ids);
-            }
+            books.file(path, filing, self.keep_ids);
         });
         Ok(())
     }
 
-    fn write_record(&self, path: &str, entries: &[Id]) -> std::io::Result<()> {
+    /// Books what a call gave when it ended.
+    pub(super) fn settle(&self, path: &str, filing: Filing) -> Result<(), Status> {
+        if filing.is_empty() {
+            return Ok(());
+        }
+        self.write_record(path, &filing.entries)?;
+        self.change(|books| books.file(path, filing, self.keep_ids));
+        Ok(())
+    }
+
+    fn write_record(&self, path: &str, entries: &[Id]) -> Result<(), Status> {
         let Some(record) = &self.record else {
             return Ok(());
         };
@@ -113,7 +120,8 @@ impl Shared {
                 lines.push(end);
             }
         }
-        record.lock().write_all(lines.as_bytes())
+        let written = record.lock().write_all(lines.as_bytes());
+        written.map_err(|error| Status::internal(format!("record: {error}")))
     }
 
     pub(super) fn call_begins(&self, path: &str, metadata: &MetadataMap, authority: Option<&str>) {
@@ -209,7 +217,29 @@ impl Shared {
 }
 
 impl Books {
-    fn file(&mut self, path: &str, entry: Id, keep_ids: usize) {
+    fn file(&mut self, path: &str, filing: Filing, keep_ids: usize) {
+        if let Some(method) = self.state.methods.get_mut(path) {
+            method.unnamed += filing.unnamed;
+            method.repeated += filing.repeated;
+            method.unfinished += filing.unfinished;
+        }
+        let mut named = BTreeSet::new();
+        for entry in &filing.entries {
+            if named.insert((&entry.service, &entry.instance)) {
+                self.count(path, entry);
+            }
+        }
+        if keep_ids == 0 || filing.entries.is_empty() {
+            return;
+        }
+        let room = (keep_ids - self.ids_kept).min(filing.entries.len());
+        self.ids_kept += room;
+        self.state.ids_dropped += (filing.entries.len() - room) as u64;
+        let ids = self.ids.entry(path.to_owned()).or_default();
+        ids.extend(filing.entries.into_iter().take(room));
+    }
+
+    fn count(&mut self, path: &str, entry: &Id) {
         let name = format!("{}/{}", entry.service, entry.instance);
         let service = self.state.services.entry(name).or_default();
         if let Some(count) = service.get_mut(path) {
@@ -217,15 +247,6 @@ impl Books {
         } else {
             service.insert(path.to_owned(), 1);
         }
-        if keep_ids == 0 {
-            return;
-        }
-        if self.ids_kept == keep_ids {
-            self.state.ids_dropped += 1;
-            return;
-        }
-        self.ids_kept += 1;
-        self.ids.entry(path.to_owned()).or_default().push(entry);
     }
 }
 

@@ -14,12 +14,18 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use super::server::BytesCodec;
+use super::state::{Id, MethodState};
 use super::{Sink, SinkHandle, SinkOptions};
 
+mod agents;
 mod answers;
 mod control;
+mod ebpf;
+mod envoy;
 mod faults;
-mod names;
+mod meters;
+mod otlp;
+mod profiles;
 mod uploads;
 
 pub(super) const SEGMENTS: &str = "/skywalking.v3.TraceSegmentReportService/collect";
@@ -108,6 +114,43 @@ impl Client {
         };
         (sender, answers)
     }
+}
+
+/// What a sink has filed on a path: ids with their services and instances.
+pub(super) fn entries(sink: &SinkHandle, path: &str) -> Vec<(String, String, String)> {
+    let ids = sink.ids(path).into_iter();
+    ids.map(
+        |Id {
+             id,
+             service,
+             instance,
+         }| (id, service, instance),
+    )
+    .collect()
+}
+
+/// What one call with these messages, answered with OK, leaves in a sink: entries and counts.
+pub(super) async fn filed(
+    path: &'static str,
+    messages: Vec<Bytes>,
+) -> (Vec<(String, String, String)>, MethodState) {
+    let sink = start();
+    let count = messages.len() as u64;
+    Client::of(&sink).await.call(path, messages).await.unwrap();
+    let state = soon(sink.wait_until(|state| state.methods[path].open == 0)).await;
+    let method = state.methods[path].clone();
+    assert_eq!(method.messages, count, "{path}");
+    (entries(&sink, path), method)
+}
+
+/// `id service instance`, one for each entry; `-` is nothing.
+pub(super) fn expected(entries: &[&str]) -> Vec<(String, String, String)> {
+    let text = |word: &str| if word == "-" { "" } else { word }.to_owned();
+    let entry = |entry: &&str| match entry.split(' ').collect::<Vec<_>>()[..] {
+        [id, service, instance] => (text(id), text(service), text(instance)),
+        _ => panic!("not an entry: {entry}"),
+    };
+    entries.iter().map(entry).collect()
 }
 
 /// A call by the h2 crate, for what tonic's client hides.

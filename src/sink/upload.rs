@@ -11,8 +11,7 @@ use sw::pprof_data::Result as PprofResult;
 use tonic::Status;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::answer::decode_as;
-use super::decode::processing_error;
+use super::decode::{decode_as, processing_error};
 use super::state::{UploadState, UploadStatus};
 
 /// `jfrMaxSize` and `pprofMaxSize` of an OAP.

@@ -47,7 +47,8 @@ async fn state_ids_and_headers_can_be_read() {
     assert_eq!(
         state,
         json!({
-            "methods": { SEGMENTS: { "calls": 1, "messages": 3, "bytes": bytes, "open": 0, "cut": 0 } },
+            "methods": { SEGMENTS: { "calls": 1, "messages": 3, "bytes": bytes, "open": 0, "cut": 0,
+                "unnamed": 0, "repeated": 0, "unfinished": 0 } },
             "services": { "s/s-1": { SEGMENTS: 3 } },
             "total_messages": 3,
             "errors": {},
@@ -201,7 +202,7 @@ async fn every_poll_gets_its_kind_of_task() {
 }
 
 #[tokio::test]
-async fn the_record_has_a_line_for_each_message_before_its_answer() {
+async fn the_record_has_a_line_for_each_entry_before_its_answer() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("record");
     let sink = start_with(SinkOptions {
