@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use perigee_loadtest::process::{self, Running};
-use perigee_loadtest::scenario::{READY_WITHIN, get};
+use perigee_loadtest::scenario::READY_WITHIN;
 use tempfile::TempDir;
 
 const BOOTSTRAP: &str = include_str!("../../../agents/envoy/bootstrap.yaml");
@@ -81,23 +81,29 @@ impl Envoy {
 
 /// Its listeners, a line each, once it is live. Each of the steps before that fails for a while.
 fn listeners(admin: &Path) -> Option<String> {
-    let address = std::fs::read_to_string(admin).ok()?.trim().parse().ok()?;
-    get(address, "/ready")
-        .ok()
-        .filter(|ready| ready.status == 200)?;
-    Some(get(address, "/listeners").ok()?.body)
+    let address: SocketAddr = std::fs::read_to_string(admin).ok()?.trim().parse().ok()?;
+    get(TcpStream::connect(address).ok()?, "/ready").ok()?;
+    get(TcpStream::connect(address).ok()?, "/listeners").ok()
 }
 
 /// `GET path`; returns the trace headers that came out at the other side: SkyWalking's and W3C's.
 pub(super) fn trace_headers(listener: SocketAddr, path: &str) -> Result<(String, String)> {
-    let answer = get(listener, path)?;
-    ensure!(answer.status == 200, "{path}: {answer:?}");
-    let (skywalking, w3c) = answer
-        .body
-        .trim()
-        .split_once(' ')
-        .context(answer.body.clone())?;
+    let body = get(TcpStream::connect(listener)?, path)?;
+    let (skywalking, w3c) = body.split_once(' ').with_context(|| body.clone())?;
     Ok((skywalking.to_owned(), w3c.to_owned()))
+}
+
+/// The body of a good answer, as it came: of a chunked one the chunks' lengths are lines, too. Not
+/// HTTP/1.0, which Envoy's admin address refuses.
+fn get(mut stream: TcpStream, path: &str) -> Result<String> {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n\r\n");
+    stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+    stream.write_all(head.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer:?}");
+    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    Ok(body.to_owned())
 }
 
 /// Open connections: no two of them have the same port of ours.
@@ -114,12 +120,8 @@ impl Tunnels {
     pub(super) fn use_and_close(self) -> Result<Vec<u16>> {
         let ports = self.0.iter().map(|stream| Ok(stream.local_addr()?.port()));
         let ports = ports.collect::<Result<_>>()?;
-        for mut stream in self.0 {
-            stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
-            stream.write_all(b"GET / HTTP/1.0\r\nhost: tunnel\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            ensure!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        for stream in self.0 {
+            get(stream, "/")?;
         }
         Ok(ports)
     }
