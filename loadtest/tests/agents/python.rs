@@ -1,6 +1,6 @@
 //! SkyWalking's Python agent: segments, logs and meters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -55,15 +55,16 @@ impl Produced {
     fn arrives_once(self, scenario: Scenario, agents: Vec<Running>) {
         let mut arrived = Books::default();
         arrived.await_all(&scenario, &self.books).unwrap();
-        arrived
-            .await_until(&scenario, "all meters", |arrived| {
-                Meters::of(arrived).count() >= self.meters.count()
-            })
-            .unwrap();
+        let awaited = arrived.await_until(&scenario, "the meters", |arrived| {
+            Meters::of(arrived).wrong(&self.meters).is_empty()
+        });
+        let wrong = Meters::of(&arrived).wrong(&self.meters);
+        assert!(awaited.is_ok(), "{awaited:?}\n{wrong:#?}");
         drop(agents);
         let arrived = books::close(scenario, arrived);
         arrived.assert_exactly(&self.books, &[Signal::Segment, Signal::Log]);
-        Meters::of(&arrived).assert_same(&self.meters);
+        let wrong = Meters::of(&arrived).wrong(&self.meters);
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }
 
@@ -91,26 +92,21 @@ impl Meters {
         self.0.entry(key).or_default().push(time.unwrap());
     }
 
-    fn count(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
-    }
-
-    fn assert_same(mut self, expected: &Self) {
-        for (key, times) in &expected.0 {
-            let (mut times, mut found) = (times.clone(), self.0.remove(key).unwrap_or_default());
-            times.sort_unstable();
-            found.sort_unstable();
-            let same = times.len() == found.len()
-                && times
-                    .iter()
-                    .zip(&found)
-                    .all(|(one, other)| one.abs_diff(*other) < SAME_SET);
-            assert!(
-                same,
-                "{key:?} was reported at {times:?}, is filed at {found:?}"
-            );
-        }
-        assert!(self.0.is_empty(), "nobody has reported {:?}", self.0);
+    /// What is not here as it was reported.
+    fn wrong(&self, reported: &Self) -> Vec<String> {
+        let all: BTreeSet<_> = self.0.keys().chain(reported.0.keys()).collect();
+        let wrong = all.into_iter().filter_map(|key| {
+            let [here, there] = [self, reported].map(|meters| {
+                let mut times = meters.0.get(key).cloned().unwrap_or_default();
+                times.sort_unstable();
+                times
+            });
+            let mut pairs = here.iter().zip(&there);
+            let same = here.len() == there.len()
+                && pairs.all(|(one, other)| one.abs_diff(*other) < SAME_SET);
+            (!same).then(|| format!("{key:?}: at the sinks {here:?}, reported {there:?}"))
+        });
+        wrong.collect()
     }
 }
 
