@@ -157,9 +157,10 @@ impl Books {
         all.filter(|(entry, _)| signals.contains(&entry.signal))
     }
 
-    /// Adds what the sinks have got since the last look.
-    pub(crate) fn read_on(&mut self, scenario: &Scenario) -> Result<()> {
+    /// Adds what the sinks have got since the last look, and says whether there was anything.
+    fn read_on(&mut self, scenario: &Scenario) -> Result<bool> {
         self.read.resize(scenario.sinks.len(), 0);
+        let before = self.read.clone();
         for (sink, read) in scenario.sinks.iter().zip(&mut self.read) {
             let record = sink.record()?;
             for entry in record.all()[*read..].iter().filter_map(Entry::arrived) {
@@ -167,16 +168,15 @@ impl Books {
             }
             *read = record.all().len();
         }
-        Ok(())
+        Ok(before != self.read)
     }
 
     /// Reads on until there is all that is expected.
     pub(crate) fn await_all(&mut self, scenario: &Scenario, expected: &Self) -> Result<()> {
-        let found = process::poll_for("all that was produced", ARRIVES_WITHIN, || {
-            self.read_on(scenario)?;
-            Ok(self.lacks(expected).next().is_none().then_some(()))
+        let awaited = self.await_until(scenario, "all that was produced", |here| {
+            here.lacks(expected).next().is_none()
         });
-        found.with_context(|| format!("{}\n{}", self.lack(expected), scenario.gateway.log()))
+        awaited.with_context(|| self.lack(expected))
     }
 
     /// Reads on until `enough` says so.
@@ -186,9 +186,10 @@ impl Books {
         what: &str,
         mut enough: impl FnMut(&Self) -> bool,
     ) -> Result<()> {
+        let mut looked = false;
         let found = process::poll_for(what, ARRIVES_WITHIN, || {
-            self.read_on(scenario)?;
-            Ok(enough(self).then_some(()))
+            let news = self.read_on(scenario)? || !std::mem::replace(&mut looked, true);
+            Ok((news && enough(self)).then_some(()))
         });
         found.with_context(|| scenario.gateway.log())
     }
