@@ -178,6 +178,14 @@ async fn our_changed_certificate_is_shown_to_a_node_at_the_next_connect() {
         ..authority.trusted()
     };
     let gateway = gateway_to_port(way.port, "127.0.0.1", tls).await;
+    gateway
+        .wait_for("both workers connected", |gateway| {
+            let nodes = gateway.app.books.nodes();
+            nodes
+                .iter()
+                .any(|(_, node)| node.ready_connections.value() == 2)
+        })
+        .await;
     let seen = seen_with_a_report(&gateway, &node).await;
     assert!(seen == [first.certificate.to_vec()]);
     let second = authority.identity("gateway.example");

@@ -6,7 +6,7 @@ use crate::config::at::At;
 use crate::config::check::{Findings, nearest};
 use crate::config::kind::split;
 use crate::config::settings::{ClientTls, ServerTls, TokenCheck};
-use crate::config::tree::Value;
+use crate::config::tree::{Node, Value};
 
 /// Stands for [`GO_AGENT`].
 const GO_AGENT_NAME: &str = "go-agent";
@@ -87,7 +87,9 @@ pub(super) fn token_check(at: &At<'_>, findings: &mut Findings) -> Option<TokenC
 
 fn exempt(list: &At<'_>, findings: &mut Findings) -> Vec<&'static str> {
     if matches!(list.node().map(|node| &node.value), Some(Value::List(_))) {
-        let entries = list.items().into_iter();
+        // Others have been found to be no text already.
+        let is_text = |entry: &At<'_>| entry.node().and_then(Node::scalar).is_some();
+        let entries = list.items().into_iter().filter(is_text);
         return entries
             .flat_map(|entry| methods(entry.text().trim(), &entry, findings))
             .collect();
