@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{Current, PATIENCE, Watch};
 use crate::config::settings::{ClientTls, ServerTls};
-use crate::engine::tls::TlsErrors;
+use crate::engine::tls::{Side, TlsErrors};
 
 type Told = Option<Result<(), TlsErrors>>;
 
@@ -151,7 +151,7 @@ fn nothing_is_said_while_the_key_is_not_yet_written() {
     let mut watched = files.watch();
     let next = pair();
     std::fs::write(&files.side.chain, &next.chain).unwrap();
-    watched.is_silent(PATIENCE);
+    watched.is_silent(3);
     std::fs::write(&files.side.key, &next.key).unwrap();
     watched.takes_the_change();
 }
@@ -226,6 +226,7 @@ fn only_files_that_count_are_read_towards_the_oap() {
         identity: None,
         insecure_skip_verify: true,
     };
+    assert!(side.files().is_empty());
     assert!(Watch::load(side.clone()).is_ok());
     side.insecure_skip_verify = false;
     let Err(errors) = Watch::load(side) else {
