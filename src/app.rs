@@ -13,9 +13,9 @@ use tracing::{error, info};
 use crate::admin::{self, AdminState, Readiness};
 use crate::balance;
 use crate::config::settings::{Balance, Client, Settings};
-use crate::engine::tls::{self, TlsError};
+use crate::engine::tls::TlsErrors;
 use crate::engine::{Drain, FrontOptions, socket};
-use crate::gateway::GatewayOptions;
+use crate::gateway::{Access, GatewayOptions};
 use crate::listener::Listener;
 use crate::pipe::Pipes;
 use crate::pipe::sender::SenderOptions;
@@ -24,8 +24,10 @@ use crate::telemetry::exporter::Exporter;
 use crate::upstream::ConnectOptions;
 use crate::worker::{self, Phases, Worker, WorkerOptions};
 
+mod certificates;
 mod drain;
 
+use certificates::{Certificates, Watcher};
 pub use drain::Report;
 
 /// Longest time until a node has spoken.
@@ -53,13 +55,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Certificates or keys.
-    #[error("{key}: {source}")]
-    Tls {
-        /// The option.
-        key: &'static str,
-        /// What is wrong.
-        source: TlsError,
-    },
+    #[error("{0}")]
+    Tls(#[from] TlsErrors),
     /// A token that HTTP cannot carry.
     #[error("sharing.clients[0].authentication: not a header value (visible ASCII)")]
     Token,
@@ -85,6 +82,8 @@ pub struct App {
     admin: Option<(tokio::task::JoinHandle<usize>, oneshot::Sender<()>)>,
     /// Held so that workers keep listening; ends with the app.
     _discovery: tokio::task::JoinHandle<()>,
+    /// Ends with the app as well.
+    _certificates: Option<Watcher>,
 }
 
 impl App {
@@ -104,7 +103,8 @@ impl App {
             settings.server.max_connections,
             Arc::clone(&pipes.budget),
         ));
-        let options = worker_options(&settings, &pipes, &books, &readiness)?;
+        let certificates = Certificates::load(&settings)?;
+        let options = worker_options(&settings, &pipes, &books, &readiness, &certificates)?;
         let front = listen("sharing.servers[0].address", settings.server.address)?;
         let address = local_address(&front, settings.server.address);
         let admin = start_admin(&settings, exporter, &readiness)?;
@@ -131,7 +131,6 @@ impl App {
         Ok(Self {
             address,
             admin_address: admin.as_ref().map(|admin| admin.address),
-            books,
             pipes,
             readiness,
             workers,
@@ -140,6 +139,8 @@ impl App {
             listener: tokio::spawn(listener.run()),
             admin: admin.map(|admin| (admin.task, admin.stop)),
             _discovery: discovery,
+            _certificates: certificates.watch(&books).map_err(StartError::Thread)?,
+            books,
         })
     }
 
@@ -241,6 +242,7 @@ fn worker_options(
     pipes: &Arc<Pipes>,
     books: &Arc<Books>,
     readiness: &Arc<Readiness>,
+    certificates: &Certificates,
 ) -> Result<WorkerOptions, StartError> {
     let Settings {
         client,
@@ -253,6 +255,7 @@ fn worker_options(
         .as_deref()
         .map(http::HeaderValue::from_str);
     let authentication = authentication.transpose().map_err(|_| StartError::Token)?;
+    let access = server.authentication.as_ref().map(Access::new);
     Ok(WorkerOptions {
         workers: limits.workers,
         front: FrontOptions {
@@ -266,13 +269,14 @@ fn worker_options(
             pipes: Arc::clone(pipes),
             books: Arc::clone(books),
             readiness: Arc::clone(readiness),
+            access: access.map(Arc::new),
             authentication: authentication.clone(),
             forward_unknown: server.forward_unknown_methods,
             unary_timeout: client.unary_timeout,
             stream_timeout: client.stream_timeout,
         },
         connect: ConnectOptions {
-            tls: client_tls(client)?,
+            tls: certificates.client(),
             timeout: CONNECT,
         },
         sender: SenderOptions {
@@ -282,7 +286,7 @@ fn worker_options(
             authentication,
         },
         balance: balance_settings(settings),
-        tls: server_tls(settings)?,
+        tls: certificates.server(),
         books: Arc::clone(books),
     })
 }
@@ -307,25 +311,6 @@ fn balance_settings(settings: &Settings) -> balance::Settings {
             .unwrap_or(defaults.sticky_time),
         ..defaults
     }
-}
-
-fn client_tls(client: &Client) -> Result<Option<Arc<rustls::ClientConfig>>, StartError> {
-    let configured = client.tls.as_ref().map(tls::client).transpose();
-    configured.map_err(|source| StartError::Tls {
-        key: "sharing.clients[0]",
-        source,
-    })
-}
-
-fn server_tls(settings: &Settings) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    let files = settings.server.tls.as_ref();
-    let configured = files
-        .map(|(chain, key)| tls::server(chain, key))
-        .transpose();
-    configured.map_err(|source| StartError::Tls {
-        key: "sharing.servers[0]",
-        source,
-    })
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -15,7 +15,10 @@ use crate::pipe::{Pipes, Served};
 use crate::telemetry::books::{self, Books};
 use crate::upstream::{Slots, Upstream};
 
+mod access;
 mod health;
+
+pub use access::Access;
 
 /// OAP nodes talk to each other on this service; an agent has no business there.
 const REMOTE_SERVICE: &str = "/RemoteService/";
@@ -37,6 +40,7 @@ pub struct Gateway {
     readiness: Arc<Readiness>,
     upstream: Rc<Upstream>,
     live_slots: Rc<Slots>,
+    access: Option<Arc<Access>>,
     /// Our own token, which replaces the callers'.
     authentication: Option<http::HeaderValue>,
     forward_unknown: bool,
@@ -53,6 +57,8 @@ pub struct GatewayOptions {
     pub books: Arc<Books>,
     /// What `grpc.health.v1` answers.
     pub readiness: Arc<Readiness>,
+    /// Who may call; `None`: anybody.
+    pub access: Option<Arc<Access>>,
     /// Our own token.
     pub authentication: Option<http::HeaderValue>,
     /// Copy methods that the table does not know.
@@ -70,6 +76,7 @@ impl Gateway {
             pipes,
             books,
             readiness,
+            access,
             authentication,
             forward_unknown,
             unary_timeout,
@@ -82,6 +89,7 @@ impl Gateway {
             readiness,
             upstream,
             live_slots,
+            access,
             authentication,
             forward_unknown,
             unary_timeout,
@@ -163,6 +171,13 @@ impl Gateway {
         served.map_or(2 * pipes, |served| pipes + served.pipe.index)
     }
 
+    fn admits(&self, call: &Call<'_>) -> bool {
+        let Some(access) = &self.access else {
+            return true;
+        };
+        call.path.starts_with(health::SERVICE) || access.admits(call.path, call.headers)
+    }
+
     fn refuse(&self, why: books::Refusal, status: Status) -> Disposition {
         self.books.front.refused(why);
         Disposition::Refuse(status)
@@ -179,6 +194,10 @@ fn unimplemented(path: &str) -> Status {
 
 impl Service for Gateway {
     fn open(&self, call: &Call<'_>) -> Disposition {
+        if !self.admits(call) {
+            let status = Status::new(Code::PermissionDenied, "no valid authentication");
+            return self.refuse(books::Refusal::Authentication, status);
+        }
         if let Some(served) = self.pipes.find(call.path) {
             return self.serve(served, call);
         }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::balance::{Balancer, Condition, NodeId, Request, View};
 use crate::engine::Channel;
+use crate::engine::tls::Current;
 use crate::telemetry::books::Books;
 
 mod node;
@@ -28,7 +29,7 @@ const SETTLING: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct ConnectOptions {
     /// TLS, or plain text.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Current<rustls::ClientConfig>>,
     /// Longest time until a node has spoken.
     pub timeout: Duration,
 }

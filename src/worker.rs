@@ -19,6 +19,7 @@ use tracing::debug;
 
 use crate::balance::{self, Balancer};
 use crate::engine::socket::{self, Socket};
+use crate::engine::tls::Current;
 use crate::engine::{ConnectionError, Drain, Front, FrontOptions, serve};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::pipe::sender::{Sender, SenderOptions};
@@ -76,7 +77,7 @@ pub(crate) struct WorkerOptions {
     /// Spreading.
     pub balance: balance::Settings,
     /// TLS towards agents.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Current<rustls::ServerConfig>>,
     /// Open connections are counted here.
     pub books: Arc<Books>,
 }
@@ -160,7 +161,7 @@ async fn run(
                 Some(accepted) => {
                     let connection = Connection {
                         front: Rc::clone(&front),
-                        tls: options.tls.clone(),
+                        tls: options.tls.as_ref().map(Current::load),
                         books: Arc::clone(&options.books),
                         drain: phases.drain.clone(),
                     };

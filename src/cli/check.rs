@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{BAD_CONFIGURATION, CheckArgs, ConfigArgs};
 use crate::config::{Config, ConfigErrors};
+use crate::engine::tls;
 
 /// Loads the configuration that the arguments and the environment name.
 pub(crate) fn load(args: &ConfigArgs) -> Result<Config, ConfigErrors> {
@@ -55,9 +56,18 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     } else {
         config.to_yaml()
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+    if std::io::stdout().lock().write_all(text.as_bytes()).is_err() {
+        return ExitCode::FAILURE;
+    }
+    // What the file means is shown in any case: its certificates may be on another machine.
+    let errors = tls::check(&config.settings);
+    for error in &errors {
+        let _unheard = writeln!(std::io::stderr(), "error: {error}");
+    }
+    if errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(BAD_CONFIGURATION)
     }
 }
 

@@ -10,6 +10,7 @@ use super::settings::{Limits, LogFormat, Logger, Prometheus, Settings, Telemetry
 use super::tree::Node;
 use super::units;
 
+mod access;
 mod pipes;
 mod sharing;
 

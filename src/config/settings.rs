@@ -124,6 +124,26 @@ pub struct ClientTls {
     pub insecure_skip_verify: bool,
 }
 
+/// TLS towards agents.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// PEM file of the certificate chain.
+    pub chain: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+    /// PEM file of the roots that clients' certificates are verified by; `None`: they need none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The check of callers' tokens.
+#[derive(Clone, Debug)]
+pub struct TokenCheck {
+    /// The token.
+    pub token: String,
+    /// Paths of methods that may be called without one.
+    pub exempt: Vec<&'static str>,
+}
+
 /// Towards agents.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -133,8 +153,10 @@ pub struct Server {
     pub max_recv_msg_size: usize,
     /// HTTP/2 streams a connection. Default 1024.
     pub max_concurrent_streams: u32,
-    /// PEM files of certificate chain and key; `None`: plain text.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// `None`: plain text.
+    pub tls: Option<ServerTls>,
+    /// What callers must send as `authentication`; `None`: any caller is welcome.
+    pub authentication: Option<TokenCheck>,
     /// Connections above this number are refused.
     pub max_connections: usize,
     /// New connections are refused above this share of the cores we may run on, in percent.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Config, ConfigErrors, EMBEDDED, Host, Source};
 
+mod access;
 mod broken;
 mod golden;
 mod own;

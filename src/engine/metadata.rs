@@ -49,6 +49,12 @@ pub fn token(headers: &HeaderMap) -> Option<&HeaderValue> {
         .filter(|token| !token.is_empty() && token.len() <= FORWARDED_BYTES)
 }
 
+/// Every token that the caller has sent. An empty one is none.
+pub fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
+    let tokens = headers.get_all(AUTHENTICATION).into_iter();
+    tokens.filter(|token| !token.is_empty())
+}
+
 /// The size of a header list in HTTP/2's measure.
 pub fn size(headers: &HeaderMap) -> usize {
     headers

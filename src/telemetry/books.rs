@@ -14,6 +14,7 @@
 //! `queued + in flight` is what the queue itself says ([`Level`](perigee_plugin_api::queue::Level));
 //! [`PipeSnapshot::outstanding`] is the same number from the books' side.
 
+mod certificates;
 mod count;
 mod front;
 mod node;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use certificates::{CertificateBooks, Reload, TlsSide};
 pub use count::{Count, Gauge};
 pub use front::{ConnectionError, FrontBooks, Refusal};
 pub use node::NodeBooks;
@@ -35,6 +37,8 @@ pub use pipe::{DropReason, PipeBooks, PipeSnapshot};
 pub struct Books {
     /// Towards agents.
     pub front: FrontBooks,
+    /// Certificates that have changed.
+    pub certificates: CertificateBooks,
     pipes: Vec<Arc<PipeBooks>>,
     nodes: Mutex<BTreeMap<SocketAddr, Arc<NodeBooks>>>,
 }
@@ -49,6 +53,7 @@ impl Books {
             .collect();
         Self {
             front: FrontBooks::default(),
+            certificates: CertificateBooks::default(),
             pipes,
             nodes: Mutex::default(),
         }

@@ -15,7 +15,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 use parking_lot::Mutex;
 use perigee_plugin_api::queue::Level;
 
-use super::books::{Books, ConnectionError, DropReason, NodeBooks, PipeBooks, Refusal};
+use super::books::{
+    Books, ConnectionError, DropReason, NodeBooks, PipeBooks, Refusal, Reload, TlsSide,
+};
 use super::catalogue::{self, Kind, Metric};
 use super::cpu::{self, CpuShare};
 use super::log;
@@ -244,6 +246,13 @@ impl Exporter {
         for refusal in Refusal::ALL {
             let value = front.refusals(refusal);
             page.count(&catalogue::REFUSALS, &[refusal.label()], value);
+        }
+        for side in TlsSide::ALL {
+            for result in Reload::ALL {
+                let labels = [side.label(), result.label()];
+                let value = self.books.certificates.reloads(side, result);
+                page.count(&catalogue::CERTIFICATE_RELOADS, &labels, value);
+            }
         }
     }
 }

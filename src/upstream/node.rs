@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use super::Upstream;
 use crate::balance::backoff::{ConnectBackoff, MAX_CONNECT_PAUSE, RetryPause};
+use crate::engine::tls::Current;
 use crate::engine::{Channel, Target};
 use crate::telemetry::books::NodeBooks;
 use crate::telemetry::log::RateLimited;
@@ -211,7 +212,7 @@ impl Node {
         let target = Target {
             address: self.endpoint.address,
             host: Arc::clone(&self.endpoint.host),
-            tls: options.tls.clone(),
+            tls: options.tls.as_ref().map(Current::load),
             timeout: options.timeout,
         };
         self.books.connects.add(1);

@@ -6,11 +6,15 @@
 //!   records what reaches it. `messages`: what agents say.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod bad_frames;
 #[cfg(test)]
 mod bad_messages;
 #[cfg(test)]
 mod bystander;
+#[cfg(test)]
+mod certificates;
 #[cfg(test)]
 mod client;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use perigee::app::App;
-use perigee::config::settings::{ClientTls, ServerAddr};
+use perigee::config::settings::{ClientTls, ServerAddr, ServerTls};
 use perigee::telemetry::books::ConnectionError;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::CryptoProvider;
@@ -28,11 +28,11 @@ pub(crate) struct Authority {
 }
 
 /// A certificate with its key.
-struct Identity {
-    certificate: CertificateDer<'static>,
+pub(crate) struct Identity {
+    pub(crate) certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     /// The same as PEM files.
-    files: (PathBuf, PathBuf),
+    pub(crate) files: (PathBuf, PathBuf),
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -50,23 +50,22 @@ impl Authority {
         Self { issuer, files }
     }
 
-    fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.files.path().join("ca.pem")
     }
 
-    fn roots(&self) -> Arc<RootCertStore> {
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
         Arc::new(roots)
     }
 
-    /// A certificate for a host name or an address.
-    fn identity(&self, name: &str) -> Identity {
+    /// A certificate for a host name or an address, in the place of the last one of that name.
+    pub(crate) fn identity(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let chain_file = self.files.path().join(format!("{name}.pem"));
-        let key_file = self.files.path().join(format!("{name}.key"));
+        let (chain_file, key_file) = self.files_of(name);
         std::fs::write(&chain_file, certificate.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
         Identity {
@@ -76,8 +75,14 @@ impl Authority {
         }
     }
 
+    /// Where the certificate and the key of that name are.
+    pub(crate) fn files_of(&self, name: &str) -> (PathBuf, PathBuf) {
+        let path = |end: &str| self.files.path().join(format!("{name}.{end}"));
+        (path("pem"), path("key"))
+    }
+
     /// What a node of this name accepts connections with.
-    fn acceptor(&self, name: &str, asks_for_certificates: bool) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, name: &str, asks_for_certificates: bool) -> TlsAcceptor {
         let Identity {
             certificate, key, ..
         } = self.identity(name);
@@ -97,7 +102,7 @@ impl Authority {
     }
 
     /// What our gateway trusts when it checks certificates.
-    fn trusted(&self) -> ClientTls {
+    pub(crate) fn trusted(&self) -> ClientTls {
         ClientTls {
             ca: Some(self.ca_file()),
             identity: None,
@@ -108,20 +113,50 @@ impl Authority {
 
 /// A gateway that offers TLS as `localhost`.
 pub(crate) async fn gateway_with_tls(authority: &Authority) -> Gateway {
-    let files = authority.identity("localhost").files;
-    Gateway::start_with(1, |settings| settings.server.tls = Some(files)).await
+    gateway_that_asks(authority, None).await
 }
+
+/// A gateway that offers TLS as `localhost` to clients with certificates by these roots.
+pub(crate) async fn gateway_that_asks(
+    authority: &Authority,
+    client_ca: Option<PathBuf>,
+) -> Gateway {
+    let (chain, key) = authority.identity("localhost").files;
+    let tls = ServerTls {
+        chain,
+        key,
+        client_ca,
+    };
+    Gateway::start_with(1, |settings| settings.server.tls = Some(tls)).await
+}
+
+pub(crate) type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 
 async fn connect(
     address: SocketAddr,
     roots: Arc<RootCertStore>,
     name: &'static str,
-) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+) -> std::io::Result<Stream> {
+    connect_as(address, roots, name, None).await
+}
+
+/// Connects with this certificate, if any.
+pub(crate) async fn connect_as(
+    address: SocketAddr,
+    roots: Arc<RootCertStore>,
+    name: &'static str,
+    identity: Option<Identity>,
+) -> std::io::Result<Stream> {
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(ours) => builder
+            .with_client_auth_cert(vec![ours.certificate], ours.key)
+            .unwrap(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name).unwrap();
@@ -190,10 +225,14 @@ async fn a_handshake_that_does_not_go_on_keeps_nobody_waiting() {
 
 /// A gateway in front of a node that is found under this name.
 async fn gateway_to(node: &Node, host: &str, tls: ClientTls) -> Gateway {
+    gateway_to_port(node.address.port(), host, tls).await
+}
+
+pub(crate) async fn gateway_to_port(port: u16, host: &str, tls: ClientTls) -> Gateway {
     let mut settings = settings(&[]);
     settings.client.servers = vec![ServerAddr {
         host: host.to_owned(),
-        port: node.address.port(),
+        port,
         weight: 1,
     }];
     settings.client.tls = Some(tls);
@@ -232,7 +271,7 @@ async fn a_nodes_certificate_has_to_be_for_the_nodes_own_name() {
 }
 
 /// Waits until connections have failed and none has been made.
-async fn is_not_connected(gateway: &Gateway) {
+pub(crate) async fn is_not_connected(gateway: &Gateway) {
     let refused = |gateway: &Gateway| {
         let nodes = gateway.app.books.nodes();
         nodes

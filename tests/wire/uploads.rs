@@ -45,7 +45,7 @@ fn jfr_chunk(content: &[u8]) -> Bytes {
     framed(&data.encode_to_vec())
 }
 
-fn pprof_metadata(outcome: i32, content_size: usize) -> Bytes {
+pub(crate) fn pprof_metadata(outcome: i32, content_size: usize) -> Bytes {
     let data = sw::PprofData {
         metadata: Some(sw::PprofMetaData {
             r#type: outcome,

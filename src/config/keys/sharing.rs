@@ -206,10 +206,31 @@ pub(super) const KEYS: &[Key] = &[
         "PEM file of the private key.",
     ),
     Key::new(
+        "sharing.servers[].tls_client_ca_file",
+        Text,
+        "",
+        "PEM file of roots: clients must show a certificate signed by one of them. Empty: they need none. Needs `tls_cert_file`.",
+    )
+    .ours(),
+    Key::new(
         "sharing.servers[].authentication",
         Secret,
         "",
-        "Reserved: callers' tokens are not checked yet, so it must be empty.",
+        "Token that callers must send as `authentication`, else PERMISSION_DENIED; empty: any caller is welcome.",
+    )
+    .ours(),
+    Key::new(
+        "sharing.servers[].authentication_exempt",
+        Text,
+        "",
+        "Methods that may be called without a token (a wrong one is still refused): paths with commas between, or a list. `go-agent` stands for the four for which Go agents send none.",
+    )
+    .ours(),
+    Key::new(
+        "sharing.servers[].authentication_exempt[]",
+        Text,
+        "",
+        "One entry of the list form.",
     )
     .ours(),
     Key::new(

@@ -1,10 +1,9 @@
 //! The one client and the one server that pipes share.
 
-use std::path::PathBuf;
-
+use super::access;
 use crate::config::at::At;
 use crate::config::check::{Findings, nearest};
-use crate::config::settings::{Balance, Client, ClientTls, Server, ServerAddr};
+use crate::config::settings::{Balance, Client, Server, ServerAddr};
 use crate::config::tree::Value;
 use crate::config::units;
 
@@ -24,7 +23,7 @@ pub(super) fn client(clients: &At<'_>, findings: &mut Findings) -> Option<Client
     };
     Some(Client {
         servers: servers(&at.child("server_addr"), findings),
-        tls: client_tls(&at, findings),
+        tls: access::client_tls(&at, findings),
         check_period: at.child("check_period").seconds(),
         authentication: at.child("authentication").filled_text(),
         unary_timeout: at.child("timeout.unary").duration(),
@@ -37,17 +36,8 @@ pub(super) fn client(clients: &At<'_>, findings: &mut Findings) -> Option<Client
 /// The server that agents connect to.
 pub(super) fn server(servers: &At<'_>, findings: &mut Findings) -> Option<Server> {
     let at = the_one(servers, "grpc-server", findings)?;
-    let tls = key_pair(
-        &at.child("tls_cert_file"),
-        &at.child("tls_key_file"),
-        findings,
-    );
-    let token = at.child("authentication");
-    if token.filled_text().is_some() {
-        // Accepting it without looking at callers would be a door that only seems locked.
-        let what = "callers' tokens are not checked yet; must be empty";
-        findings.errors.push(token.problem(what));
-    }
+    let tls = access::server_tls(&at, findings);
+    let authentication = access::token_check(&at, findings);
     Some(Server {
         address: at
             .child("address")
@@ -55,6 +45,7 @@ pub(super) fn server(servers: &At<'_>, findings: &mut Findings) -> Option<Server
         max_recv_msg_size: usize::try_from(at.child("max_recv_msg_size").bytes()?).ok()?,
         max_concurrent_streams: at.child("max_concurrent_streams").whole()?,
         tls,
+        authentication,
         max_connections: at.child("accept_limit.connection_count").whole()?,
         max_cpu_percent: at.child("accept_limit.cpu_utilization").whole()?,
         forward_unknown_methods: at.child("forward_unknown_methods").flag(),
@@ -134,46 +125,4 @@ fn weighted(entry: &At<'_>, findings: &mut Findings) -> Option<ServerAddr> {
     let server = address.read(|scalar| units::server_address(&scalar.text))?;
     let weight = entry.child("weight").whole()?;
     Some(ServerAddr { weight, ..server })
-}
-
-fn client_tls(at: &At<'_>, findings: &mut Findings) -> Option<ClientTls> {
-    if !at.child("enable_tls").flag() {
-        return None;
-    }
-    let skip = at.child("insecure_skip_verify");
-    if !skip.is_present() {
-        let what = "absent, so certificates are not verified, as in Satellite; say true or false";
-        findings.warnings.push(skip.problem(what));
-    }
-    Some(ClientTls {
-        ca: at.child("ca_pem_path").filled_text().map(PathBuf::from),
-        identity: key_pair(
-            &at.child("client_pem_path"),
-            &at.child("client_key_path"),
-            findings,
-        ),
-        insecure_skip_verify: skip.flag(),
-    })
-}
-
-/// Certificate and key: both or neither.
-fn key_pair(
-    certificate: &At<'_>,
-    key: &At<'_>,
-    findings: &mut Findings,
-) -> Option<(PathBuf, PathBuf)> {
-    match (certificate.filled_text(), key.filled_text()) {
-        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-        (None, None) => None,
-        (Some(path), None) => {
-            let what = format!("empty is not allowed: {} is {path:?}", certificate.path());
-            findings.errors.push(key.problem(what));
-            None
-        }
-        (None, Some(path)) => {
-            let what = format!("empty is not allowed: {} is {path:?}", key.path());
-            findings.errors.push(certificate.problem(what));
-            None
-        }
-    }
 }

@@ -56,6 +56,8 @@ pub enum Refusal {
     WrongShape,
     /// Request headers that cannot be served.
     Metadata,
+    /// No token, or a wrong one.
+    Authentication,
     /// Not `application/grpc`.
     ContentType,
     /// The caller's deadline passed.
@@ -68,7 +70,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnknownMethod,
         Self::Disabled,
         Self::Oversized,
@@ -76,6 +78,7 @@ impl Refusal {
         Self::BadFrame,
         Self::WrongShape,
         Self::Metadata,
+        Self::Authentication,
         Self::ContentType,
         Self::Deadline,
         Self::NoNode,
@@ -92,6 +95,7 @@ impl Refusal {
             Self::BadFrame => "bad_frame",
             Self::WrongShape => "wrong_shape",
             Self::Metadata => "metadata",
+            Self::Authentication => "authentication",
             Self::ContentType => "content_type",
             Self::Deadline => "deadline",
             Self::NoNode => "no_node",

@@ -240,6 +240,13 @@ pub static REFUSALS: Metric = counter(
     &["reason"],
     "Calls of agents that the gateway ended with an error, by reason.",
 );
+/// `perigee_certificate_reloads_total`.
+pub static CERTIFICATE_RELOADS: Metric = counter(
+    "perigee_certificate_reloads_total",
+    "events",
+    &["side", "result"],
+    "Changes of certificate files towards agents (side server) and the OAP (side client) that were taken, or refused because the files cannot be used.",
+);
 /// `perigee_front_received_bytes_total`.
 pub static FRONT_BYTES: Metric = counter(
     "perigee_front_received_bytes_total",
@@ -321,7 +328,7 @@ pub static CALL_SECONDS: Metric = histogram(
 );
 
 /// All of them, Satellite's first.
-pub static ALL: [&Metric; 44] = [
+pub static ALL: [&Metric; 45] = [
     &GATHERER_RECEIVE_COUNT,
     &QUEUE_OUTPUT_COUNT,
     &SENDER_OUTPUT_COUNT,
@@ -356,6 +363,7 @@ pub static ALL: [&Metric; 44] = [
     &STREAMS_OPEN,
     &STREAMS,
     &REFUSALS,
+    &CERTIFICATE_RELOADS,
     &FRONT_BYTES,
     &PAUSED_STREAMS,
     &BUDGET_USED,
