@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::wire::Malformed;
+
 /// Bytes of a message's prefix: a flag and the length.
 const PREFIX: usize = 5;
 
@@ -26,8 +28,14 @@ pub enum Loss {
     Unattributed,
     /// The rest of what it belongs to never came.
     Incomplete,
-    /// What it belongs to is longer than an OAP takes.
+    /// What it belongs to is longer than an OAP takes, or its name than others may inherit.
     Oversized,
+}
+
+impl From<Malformed> for Loss {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
 }
 
 /// Messages of one lane in a row.
@@ -83,7 +91,10 @@ impl Outbox {
 
     /// Notes that messages go no further.
     pub fn lose(&mut self, loss: Loss, count: u32) {
-        self.losses.push((loss, count));
+        match self.losses.last_mut() {
+            Some((before, sum)) if *before == loss => *sum += count,
+            _ => self.losses.push((loss, count)),
+        }
     }
 
     /// What is there.
