@@ -24,7 +24,7 @@ impl Inbound for Logs {
     fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
         match service(message) {
             Err(Malformed) => out.lose(Loss::Malformed, 1),
-            Ok(own) if own.is_empty() => out.message(&self.lane, 1, |out| {
+            Ok([]) => out.message(&self.lane, 1, |out| {
                 out.extend_from_slice(message);
                 if let Some(service) = &self.lane.group {
                     // Of several values of a field the last counts.
