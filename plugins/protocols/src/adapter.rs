@@ -85,7 +85,7 @@ pub fn inbound(adapter: Adapter, options: &Arc<Options>) -> Option<Box<dyn Inbou
     })
 }
 
-/// What one call carries of these queued messages; `None`: just them.
+/// What one call carries of these queued messages of one lane; `None`: just them.
 pub fn outbound(adapter: Adapter, chunks: &[Bytes]) -> Option<Vec<Bytes>> {
     match adapter {
         Adapter::EnvoyAccessLogs | Adapter::EnvoyMetrics | Adapter::EbpfProfiling => {

@@ -62,6 +62,9 @@ pub struct Outbox {
 /// Longest buffer that is kept for what comes next.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// Bytes of an outbox that is full.
+const FULL_BYTES: usize = 256 * 1024;
+
 impl Outbox {
     /// Adds a message that `write` appends; it stands for `of` messages of the client.
     pub fn message(&mut self, lane: &Lane, of: u32, write: impl FnOnce(&mut Vec<u8>)) {
@@ -105,6 +108,12 @@ impl Outbox {
     /// The messages of a run.
     pub fn bytes(&self, run: &Run) -> &[u8] {
         &self.bytes[run.range.clone()]
+    }
+
+    /// Whether it is to be passed on before more is taken: what is inherited makes messages longer,
+    /// and a few small ones may bring many times their length.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL_BYTES
     }
 
     /// What got lost since the last call.

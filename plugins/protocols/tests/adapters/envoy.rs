@@ -1,5 +1,8 @@
 //! Envoy's access logs and metrics (`protocols.md` T9, T10).
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use perigee_plugin_api::protocol::Adapter;
 use perigee_proto::envoy::config::core::v3::{Extension, Node};
 use perigee_proto::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry};
@@ -9,28 +12,28 @@ use perigee_proto::envoy::service::accesslog::v3::stream_access_logs_message::{
 };
 use perigee_proto::envoy::service::metrics::v3::{StreamMetricsMessage, stream_metrics_message};
 use perigee_proto::io::prometheus::client::MetricFamily;
-use perigee_protocols::adapter::Loss;
+use perigee_protocols::adapter::{Loss, Options, Outbox, inbound};
 use proptest::prelude::*;
 use prost::Message;
 
 use super::queue::{Call, cuts, sent, taken};
 
-fn node(id: &str) -> Node {
+/// The Envoy of this name: its id, and behind it what else tells it from others.
+fn node(name: &str) -> Node {
     Node {
-        id: id.into(),
-        cluster: "c".into(),
         user_agent_name: "envoy".into(),
         extensions: vec![Extension::default(); 3],
         client_features: vec!["f".into()],
-        ..Default::default()
+        ..lean(name)
     }
 }
 
 /// What is kept of it.
-fn lean(id: &str) -> Node {
+fn lean(name: &str) -> Node {
+    let id = name.trim_end_matches(char::is_numeric);
     Node {
         id: id.into(),
-        cluster: "c".into(),
+        cluster: name[id.len()..].into(),
         ..Default::default()
     }
 }
@@ -115,7 +118,7 @@ type Step = (Option<String>, Vec<u8>);
 
 fn calls() -> impl Strategy<Value = Vec<Vec<Step>>> {
     let step = (
-        prop::option::weighted(0.3, "[xyz]"),
+        prop::option::weighted(0.3, "[xy]?[12]"),
         prop::collection::vec(any::<u8>(), 0..3),
     );
     prop::collection::vec(prop::collection::vec(step, 0..12), 1..4)
@@ -291,4 +294,25 @@ fn a_huge_identifier_is_not_repeated() {
     let bytes = [logs(Some("y"), &[1]), huge, logs(None, &[2])].map(|one| one.encode_to_vec());
     let call = taken(Adapter::EnvoyAccessLogs, &bytes);
     assert_eq!(call.losses, [(Loss::Oversized, 1), (Loss::Unattributed, 1)]);
+}
+
+#[test]
+fn what_a_run_of_small_messages_grows_to_is_passed_on_in_between() {
+    let identifier = Identifier {
+        log_name: "l".repeat(200 * 1024),
+        ..Default::default()
+    };
+    let first = StreamAccessLogsMessage {
+        identifier: Some(identifier),
+        log_entries: None,
+    };
+    let options = Arc::new(Options::default());
+    let mut adapter = inbound(Adapter::EnvoyAccessLogs, &options).unwrap();
+    let mut out = Outbox::default();
+    adapter.take(&first.encode_to_vec(), Instant::now(), &mut out);
+    assert!(!out.is_full());
+    adapter.take(b"", Instant::now(), &mut out);
+    assert!(out.is_full());
+    out.clear();
+    assert!(!out.is_full());
 }
