@@ -23,6 +23,9 @@ mod outbox;
 
 pub use outbox::{Lane, Loss, Outbox, Run};
 
+/// Longest name of a service or an instance that others inherit. OAP cuts them at 70 characters.
+const LONGEST_NAME: usize = 4 * 1024;
+
 /// What adapters need to know from the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -82,21 +85,20 @@ pub fn inbound(adapter: Adapter, options: &Arc<Options>) -> Option<Box<dyn Inbou
     })
 }
 
-/// What one call carries of these queued messages; `None`: just them.
+/// What one call carries of these queued messages of one lane; `None`: just them.
 pub fn outbound(adapter: Adapter, chunks: &[Bytes]) -> Option<Vec<Bytes>> {
-    let call = match adapter {
+    match adapter {
         Adapter::EnvoyAccessLogs | Adapter::EnvoyMetrics | Adapter::EbpfProfiling => {
-            inherited::leave_out_repeated(chunks, 1)
+            Some(vec![inherited::leave_out_repeated(chunks, 1)])
         }
-        Adapter::EbpfAccessLogs => inherited::leave_out_repeated(chunks, 2),
-        Adapter::GoProfiles => go_profiles::unpack(chunks),
+        Adapter::EbpfAccessLogs => Some(vec![inherited::leave_out_repeated(chunks, 2)]),
+        Adapter::GoProfiles => Some(go_profiles::unpack(chunks)),
         Adapter::Plain
         | Adapter::Keyed(_)
         | Adapter::Latest(_)
         | Adapter::Logs
         | Adapter::Meters
         | Adapter::OtlpMetrics
-        | Adapter::Events => return None,
-    };
-    Some(vec![call.into()])
+        | Adapter::Events => None,
+    }
 }

@@ -4,6 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
+/// Groups in groups, as deep as protobuf's own readers go.
+const DEEPEST_GROUP: usize = 100;
+
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
@@ -66,7 +69,7 @@ impl<'a> Fields<'a> {
         let (number, wire_type) = self.key()?;
         let value = match wire_type {
             3 => {
-                self.skip_group()?;
+                self.skip_group(number, 1)?;
                 Value::Group
             }
             _ => self.value(wire_type)?,
@@ -88,19 +91,17 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn skip_group(&mut self) -> Result<(), Malformed> {
-        let mut open = 1_usize;
-        while open > 0 {
-            let (_, wire_type) = self.key()?;
+    fn skip_group(&mut self, number: u32, depth: usize) -> Result<(), Malformed> {
+        loop {
+            let (inner, wire_type) = self.key()?;
             match wire_type {
-                3 => open += 1,
-                4 => open -= 1,
+                3 if depth < DEEPEST_GROUP => self.skip_group(inner, depth + 1)?,
+                4 if inner == number => return Ok(()),
                 _ => {
                     self.value(wire_type)?;
                 }
             }
         }
-        Ok(())
     }
 
     fn key(&mut self) -> Result<(u32, u8), Malformed> {

@@ -4,6 +4,7 @@
 //! A context is a submessage field. In the queue every message begins with its contexts, in the
 //! order of their numbers; what a call's previous message says too is left out when they leave.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,31 +12,33 @@ use bytes::Bytes;
 
 use super::outbox::{messages, put_message};
 use super::{Inbound, Lane, Loss, Outbox};
-use crate::wire::{Malformed, fields, put_bytes};
+use crate::wire::{Field, Malformed, fields, put_bytes};
+
+mod identifier;
 
 /// What the messages of a method inherit.
 pub(super) struct Contexts {
     /// The fields are 1 to this number.
-    count: u32,
-    /// What is kept of the first context.
-    kept: fn(&[u8]) -> Result<Vec<u8>, Malformed>,
-    /// What messages of one first context have in common.
+    count: usize,
+    /// Appends what is kept of the first context.
+    keep: fn(&[u8], &mut Vec<u8>) -> Result<(), Malformed>,
+    /// What messages of one first context, as it is kept, have in common.
     lane: fn(&[u8]) -> Result<Lane, Malformed>,
 }
 
 /// OAP's method for proxies takes a new identifier anywhere in a call.
 pub(super) const ACCESS_LOGS: Contexts = Contexts {
     count: 1,
-    kept: lean_identifier,
+    keep: identifier::keep_lean,
     lane: |_| Ok(Lane::default()),
 };
 
 /// Of a call's identifiers OAP reads the first only, and it remembers an Envoy's counters.
 pub(super) const METRICS: Contexts = Contexts {
     count: 1,
-    kept: lean_identifier,
+    keep: identifier::keep_lean,
     lane: |identifier| {
-        let id = submessage(submessage(identifier, NODE)?, NODE_ID)?;
+        let id = identifier::node_id(identifier)?;
         Ok(Lane {
             route: (!id.is_empty()).then(|| Arc::from(id)),
             group: Some(Arc::from(identifier)),
@@ -46,7 +49,7 @@ pub(super) const METRICS: Contexts = Contexts {
 /// Node, then connection. A call has one node.
 pub(super) const EBPF_ACCESS_LOGS: Contexts = Contexts {
     count: 2,
-    kept: |node| Ok(node.to_vec()),
+    keep: keep_whole,
     lane: |node| {
         Ok(Lane {
             route: None,
@@ -58,20 +61,47 @@ pub(super) const EBPF_ACCESS_LOGS: Contexts = Contexts {
 /// The task.
 pub(super) const EBPF_PROFILING: Contexts = Contexts {
     count: 1,
-    kept: |task| Ok(task.to_vec()),
+    keep: keep_whole,
     lane: |_| Ok(Lane::default()),
 };
 
-/// `Identifier.node`.
-const NODE: u32 = 1;
-/// `Node.id`.
-const NODE_ID: u32 = 1;
+/// Most contexts that a method has.
+const MOST: usize = 2;
+
+/// Longest context that is kept. Every message of the call is made longer by it.
+const LONGEST: usize = 256 * 1024;
+
+impl Contexts {
+    /// Which context the field is, and what it says.
+    fn context<'a>(&self, field: &Field<'a>) -> Option<(usize, &'a [u8])> {
+        let index = field.number as usize - 1;
+        (index < self.count).then_some((index, field.bytes(field.number)?))
+    }
+
+    /// The contexts of a message; of one that is malformed, those that stand before that.
+    fn find<'a>(
+        &self,
+        message: &'a [u8],
+        found: &mut [Option<Cow<'a, [u8]>>; MOST],
+    ) -> Result<(), Loss> {
+        for field in fields(message) {
+            if let Some((index, context)) = self.context(&field?) {
+                match &mut found[index] {
+                    // A field that stands there twice is one message in two parts.
+                    Some(found) => found.to_mut().extend_from_slice(context),
+                    none => *none = Some(Cow::Borrowed(context)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Writes their contexts into messages that do not bring them.
 pub(super) struct Inherited {
     contexts: &'static Contexts,
     /// The latest of each, as they are written.
-    known: Vec<Option<Vec<u8>>>,
+    known: [Option<Vec<u8>>; MOST],
     lane: Lane,
 }
 
@@ -79,34 +109,38 @@ impl Inherited {
     pub(super) fn new(contexts: &'static Contexts) -> Self {
         Self {
             contexts,
-            known: vec![None; contexts.count as usize],
+            known: Default::default(),
             lane: Lane::default(),
         }
     }
 
-    /// Remembers what the message brings along.
-    fn learn(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let mut brought: Vec<Option<Vec<u8>>> = Vec::new();
-        for field in fields(message) {
-            let field = field?;
-            let Some(context) = field.bytes(field.number) else {
-                continue;
-            };
-            if (1..=self.contexts.count).contains(&field.number) {
-                brought.resize(self.known.len(), None);
-                // A field that stands there twice is one message in two parts.
-                brought[field.number as usize - 1]
-                    .get_or_insert_default()
-                    .extend_from_slice(context);
+    /// Remembers what the message brings along. What it brings and nobody can read is not known
+    /// any more: what follows is not of the one before.
+    fn learn(&mut self, message: &[u8]) -> Result<(), Loss> {
+        let mut brought: [Option<Cow<'_, [u8]>>; MOST] = Default::default();
+        let mut read = self.contexts.find(message, &mut brought);
+        for (index, context) in brought.iter().enumerate() {
+            if let Some(context) = context {
+                let mut kept = self.known[index].take().unwrap_or_default();
+                read = read.and_then(|()| self.keep(index, context, &mut kept));
+                if read.is_ok() {
+                    self.known[index] = Some(kept);
+                }
             }
         }
-        for (index, context) in brought.into_iter().enumerate() {
-            let Some(mut context) = context else { continue };
-            if index == 0 {
-                context = (self.contexts.kept)(&context)?;
-                self.lane = (self.contexts.lane)(&context)?;
-            }
-            self.known[index] = Some(context);
+        read
+    }
+
+    fn keep(&mut self, index: usize, context: &[u8], kept: &mut Vec<u8>) -> Result<(), Loss> {
+        kept.clear();
+        if index == 0 {
+            (self.contexts.keep)(context, kept)?;
+            self.lane = (self.contexts.lane)(kept)?;
+        } else {
+            keep_whole(context, kept)?;
+        }
+        if kept.len() > LONGEST {
+            return Err(Loss::Oversized);
         }
         Ok(())
     }
@@ -114,19 +148,20 @@ impl Inherited {
 
 impl Inbound for Inherited {
     fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
-        if self.learn(message) == Err(Malformed) {
-            return out.lose(Loss::Malformed, 1);
+        if let Err(loss) = self.learn(message) {
+            return out.lose(loss, 1);
         }
-        if self.known.contains(&None) {
+        let known = &self.known[..self.contexts.count];
+        if known.contains(&None) {
             return out.lose(Loss::Unattributed, 1);
         }
         out.message(&self.lane, 1, |out| {
-            for (number, context) in (1..).zip(self.known.iter().flatten()) {
+            for (number, context) in (1..).zip(known.iter().flatten()) {
                 put_bytes(out, number, context);
             }
             // Already read once, so nothing here is malformed.
             for field in fields(message).flatten() {
-                if field.number > self.contexts.count {
+                if self.contexts.context(&field).is_none() {
                     out.extend_from_slice(field.raw);
                 }
             }
@@ -134,16 +169,21 @@ impl Inbound for Inherited {
     }
 }
 
-/// Most contexts that a method has.
-const MOST_CONTEXTS: usize = 2;
+/// Keeps all of a context.
+fn keep_whole(context: &[u8], kept: &mut Vec<u8>) -> Result<(), Malformed> {
+    for field in fields(context) {
+        kept.extend_from_slice(field?.raw);
+    }
+    Ok(())
+}
 
 /// One call's messages: of the first `contexts` fields of each, those are left out that the
 /// message before says too.
-pub(super) fn leave_out_repeated(chunks: &[Bytes], contexts: usize) -> Vec<u8> {
-    let mut call = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
-    let mut before: [&[u8]; MOST_CONTEXTS] = Default::default();
+pub(super) fn leave_out_repeated(chunks: &[Bytes], contexts: usize) -> Bytes {
+    let mut call = Vec::new();
+    let mut before: [&[u8]; MOST] = Default::default();
     for message in chunks.iter().flat_map(|chunk| messages(chunk)) {
-        let mut own: [&[u8]; MOST_CONTEXTS] = Default::default();
+        let mut own: [&[u8]; MOST] = Default::default();
         for (own, field) in own.iter_mut().zip(fields(message).flatten().take(contexts)) {
             *own = field.raw;
         }
@@ -153,41 +193,5 @@ pub(super) fn leave_out_repeated(chunks: &[Bytes], contexts: usize) -> Vec<u8> {
         put_message(&mut call, |call| call.extend_from_slice(&message[said..]));
         before = own;
     }
-    call
-}
-
-/// The identifier without what no OAP reads of its node: user agent, extensions and client
-/// features, which are most of its 60 KiB.
-fn lean_identifier(identifier: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut lean = Vec::new();
-    for field in fields(identifier) {
-        let field = field?;
-        match field.bytes(NODE) {
-            Some(node) => put_bytes(&mut lean, NODE, &lean_node(node)?),
-            None => lean.extend_from_slice(field.raw),
-        }
-    }
-    Ok(lean)
-}
-
-fn lean_node(node: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut lean = Vec::new();
-    for field in fields(node) {
-        let field = field?;
-        if !(6..=10).contains(&field.number) {
-            lean.extend_from_slice(field.raw);
-        }
-    }
-    Ok(lean)
-}
-
-/// The last value of a field, empty if there is none.
-fn submessage(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
-    let mut last: &[u8] = &[];
-    for field in fields(message) {
-        if let Some(bytes) = field?.bytes(number) {
-            last = bytes;
-        }
-    }
-    Ok(last)
+    call.into()
 }

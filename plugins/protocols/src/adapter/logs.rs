@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Inbound, Lane, Loss, Outbox};
+use super::{Inbound, LONGEST_NAME, Lane, Loss, Outbox};
 use crate::wire::{Malformed, fields, put_bytes};
 
 /// `LogData.service`.
@@ -22,23 +22,38 @@ pub(super) struct Logs {
 
 impl Inbound for Logs {
     fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
-        let own = match service(message) {
-            Ok(own) => own,
-            Err(Malformed) => return out.lose(Loss::Malformed, 1),
-        };
-        if !own.is_empty() {
-            if self.lane.group.as_deref() != Some(own) {
-                self.lane.group = Some(Arc::from(own));
-            }
-            return out.copy(&self.lane, message);
+        match service(message) {
+            Err(Malformed) => out.lose(Loss::Malformed, 1),
+            Ok([]) => out.message(&self.lane, 1, |out| {
+                out.extend_from_slice(message);
+                if let Some(service) = &self.lane.group {
+                    // Of several values of a field the last counts.
+                    put_bytes(out, SERVICE, service);
+                }
+            }),
+            Ok(own) => match self.learn(own) {
+                Ok(()) => out.copy(&self.lane, message),
+                Err(loss) => out.lose(loss, 1),
+            },
         }
-        out.message(&self.lane, 1, |out| {
-            out.extend_from_slice(message);
-            if let Some(service) = &self.lane.group {
-                // Of several values of a field the last counts.
-                put_bytes(out, SERVICE, service);
-            }
-        });
+    }
+}
+
+impl Logs {
+    fn learn(&mut self, service: &[u8]) -> Result<(), Loss> {
+        if self.lane.group.as_deref() == Some(service) {
+            return Ok(());
+        }
+        // An OAP refuses text that is not UTF-8, so it must not get into what others say.
+        if str::from_utf8(service).is_err() {
+            return Err(Loss::Malformed);
+        }
+        if service.len() > LONGEST_NAME {
+            self.lane.group = None;
+            return Err(Loss::Oversized);
+        }
+        self.lane.group = Some(Arc::from(service));
+        Ok(())
     }
 }
 

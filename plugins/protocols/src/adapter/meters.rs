@@ -5,11 +5,10 @@
 //! T4, `decisions.md` 27).
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Inbound, Lane, Loss, Outbox};
+use super::{Inbound, LONGEST_NAME, Lane, Loss, Outbox};
 use crate::peek;
 use crate::wire::{put_bytes, put_number};
 
@@ -20,11 +19,18 @@ use meter::Meter;
 /// `MeterDataCollection.meterData`.
 const METER_DATA: u32 = 1;
 
-/// A set is whole when nothing has come for so long.
+/// A set is whole when nothing has come for so long, and its times are no further apart. They are
+/// apart: Python and Rust agents look at the clock for each meter.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// The same in what a meter's time is in.
+const LONGEST_APART: u64 = SILENCE.as_millis() as u64;
 
 /// A longer set goes on in two.
 const LONGEST: usize = 1024 * 1024;
+
+/// Bytes that a meter takes to be known again.
+const SEEN: usize = 9;
 
 /// Cuts sets out of a call.
 #[derive(Default)]
@@ -55,14 +61,11 @@ impl Meters {
         };
         let differs =
             |own: &[u8], known: &[u8]| !own.is_empty() && !known.is_empty() && own != known;
-        meter
-            .identity()
-            .is_some_and(|id| set.seen.contains(&hash(&id)))
+        let apart = meter.timestamp.zip(set.timestamp);
+        meter.identity.is_some_and(|id| set.seen.contains(&id))
             || differs(meter.service, &self.service)
             || differs(meter.instance, &self.instance)
-            || (meter.timestamp.is_some()
-                && set.timestamp.is_some()
-                && meter.timestamp != set.timestamp)
+            || apart.is_some_and(|(own, others)| own.abs_diff(others) > LONGEST_APART)
             || set.len() + length > LONGEST
     }
 
@@ -88,7 +91,7 @@ impl Meters {
             }),
         };
         set.count += 1;
-        set.seen.extend(meter.identity().map(|id| hash(&id)));
+        set.seen.extend(meter.identity);
         set.latest = now;
         if let Some(timestamp) = meter.timestamp {
             set.timestamp = Some(timestamp);
@@ -146,6 +149,13 @@ impl Inbound for Meters {
         let Ok(meter) = meter::read(message) else {
             return out.lose(Loss::Malformed, 1);
         };
+        if meter.service.len().max(meter.instance.len()) > LONGEST_NAME {
+            self.pass_on(out);
+            // What follows is not of the instance before.
+            self.service.clear();
+            self.instance.clear();
+            return out.lose(Loss::Oversized, 1);
+        }
         if self.is_of_another_set(&meter, message.len()) {
             self.pass_on(out);
         }
@@ -157,7 +167,8 @@ impl Inbound for Meters {
     }
 
     fn held(&self) -> u64 {
-        self.set.as_ref().map_or(0, |set| set.len() as u64)
+        let set = self.set.as_ref();
+        set.map_or(0, |set| (set.len() + set.seen.capacity() * SEEN) as u64)
     }
 
     fn due(&self) -> Option<Instant> {
@@ -173,10 +184,4 @@ impl Inbound for Meters {
     fn end(&mut self, _now: Instant, out: &mut Outbox) {
         self.pass_on(out);
     }
-}
-
-fn hash(identity: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    identity.hash(&mut hasher);
-    hasher.finish()
 }

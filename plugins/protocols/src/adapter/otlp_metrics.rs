@@ -3,6 +3,7 @@
 //! A request is split where its resources have different keys, never within a resource
 //! (`protocols.md` T13). A resource without key may go to any node (`decisions.md` 30).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,9 @@ const RESOURCE: u32 = 1;
 const ATTRIBUTES: u32 = 1;
 const KEY: u32 = 1;
 const VALUE: u32 = 2;
+
+/// An `AnyValue` that holds an empty `string_value`.
+const EMPTY_TEXT: &[u8] = &[1 << 3 | 2, 0];
 
 /// Splits requests by their resources' keys.
 pub(super) struct OtlpMetrics {
@@ -40,25 +44,24 @@ impl OtlpMetrics {
 
     fn split<'a>(&self, message: &'a [u8]) -> Result<Vec<Part<'a>>, Malformed> {
         let mut parts: Vec<Part<'a>> = Vec::new();
+        let mut places = HashMap::new();
         for field in fields(message) {
             let field = field?;
             let Some(resource_metrics) = field.bytes(RESOURCE_METRICS) else {
                 continue;
             };
-            let key = self.key(resource_metrics)?;
-            let known = parts
-                .iter_mut()
-                .find(|part| part.lane.route.as_deref() == key.as_deref());
-            match known {
-                Some(part) => part.resources.push(field.raw),
-                None => parts.push(Part {
+            let key: Option<Arc<[u8]>> = self.key(resource_metrics)?.map(Arc::from);
+            let place = *places.entry(key.clone()).or_insert(parts.len());
+            if place == parts.len() {
+                parts.push(Part {
                     lane: Lane {
-                        route: key.map(Arc::from),
+                        route: key,
                         group: None,
                     },
-                    resources: vec![field.raw],
-                }),
+                    resources: Vec::new(),
+                });
             }
+            parts[place].resources.push(field.raw);
         }
         Ok(parts)
     }
@@ -76,7 +79,7 @@ impl OtlpMetrics {
                     value = field.bytes(VALUE).unwrap_or(value);
                 }
                 if let Some(index) = labels.iter().position(|label| label.as_bytes() == key) {
-                    values[index] = value;
+                    values[index] = if value == EMPTY_TEXT { &[] } else { value };
                 }
             }
         }
@@ -95,16 +98,15 @@ impl Inbound for OtlpMetrics {
             let lane = parts.into_iter().next().map(|part| part.lane);
             return out.copy(&lane.unwrap_or_default(), message);
         };
-        // What nobody knows yet goes along with the first.
-        let unknown = first.lane.clone();
         for part in &parts {
             out.message(&part.lane, 1, |out| {
                 for resource in &part.resources {
                     out.extend_from_slice(resource);
                 }
-                if part.lane == unknown {
+                // What nobody knows yet goes along with the first.
+                if std::ptr::eq(part, first) {
                     let others = fields(message).flatten();
-                    for field in others.filter(|field| field.number != RESOURCE_METRICS) {
+                    for field in others.filter(|field| field.bytes(RESOURCE_METRICS).is_none()) {
                         out.extend_from_slice(field.raw);
                     }
                 }

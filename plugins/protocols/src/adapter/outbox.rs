@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::wire::Malformed;
+
 /// Bytes of a message's prefix: a flag and the length.
 const PREFIX: usize = 5;
 
@@ -26,8 +28,14 @@ pub enum Loss {
     Unattributed,
     /// The rest of what it belongs to never came.
     Incomplete,
-    /// What it belongs to is longer than an OAP takes.
+    /// What it belongs to is longer than an OAP takes, or its name than others may inherit.
     Oversized,
+}
+
+impl From<Malformed> for Loss {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
 }
 
 /// Messages of one lane in a row.
@@ -53,6 +61,9 @@ pub struct Outbox {
 
 /// Longest buffer that is kept for what comes next.
 const KEPT_BYTES: usize = 64 * 1024;
+
+/// Bytes of an outbox that is full.
+const FULL_BYTES: usize = 256 * 1024;
 
 impl Outbox {
     /// Adds a message that `write` appends; it stands for `of` messages of the client.
@@ -83,7 +94,10 @@ impl Outbox {
 
     /// Notes that messages go no further.
     pub fn lose(&mut self, loss: Loss, count: u32) {
-        self.losses.push((loss, count));
+        match self.losses.last_mut() {
+            Some((before, sum)) if *before == loss => *sum += count,
+            _ => self.losses.push((loss, count)),
+        }
     }
 
     /// What is there.
@@ -94,6 +108,12 @@ impl Outbox {
     /// The messages of a run.
     pub fn bytes(&self, run: &Run) -> &[u8] {
         &self.bytes[run.range.clone()]
+    }
+
+    /// Whether it is to be passed on before more is taken: what is inherited makes messages longer,
+    /// and a few small ones may bring many times their length.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL_BYTES
     }
 
     /// What got lost since the last call.

@@ -1,5 +1,7 @@
 //! What of a `MeterData` decides about its set.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::wire::{Malformed, Value, fields};
 
 /// `MeterData.service`, `serviceInstance` and `timestamp`.
@@ -14,6 +16,9 @@ const NAME: u32 = 1;
 const LABELS: u32 = 2;
 /// `MeterHistogram.values`.
 const VALUES: u32 = 3;
+/// `Label.name` and `value`.
+const LABEL_NAME: u32 = 1;
+const LABEL_VALUE: u32 = 2;
 
 /// A meter.
 #[derive(Default)]
@@ -22,18 +27,8 @@ pub(super) struct Meter<'a> {
     pub(super) instance: &'a [u8],
     /// In milliseconds.
     pub(super) timestamp: Option<u64>,
-    /// Its value: the field and the message.
-    value: Option<(u32, &'a [u8])>,
-}
-
-impl<'a> Meter<'a> {
     /// Kind, name and labels, which stand once in a set. `None`: there is no value.
-    pub(super) fn identity(&self) -> Option<(u32, Vec<&'a [u8]>)> {
-        let (kind, value) = self.value?;
-        let parts = fields(value).flatten();
-        let parts = parts.filter(|field| matches!(field.number, NAME | LABELS));
-        Some((kind, parts.map(|field| field.raw).collect()))
-    }
+    pub(super) identity: Option<u64>,
 }
 
 /// Reads a meter, all of it: OAP refuses text that is not UTF-8 too.
@@ -42,9 +37,8 @@ pub(super) fn read(message: &[u8]) -> Result<Meter<'_>, Malformed> {
     for field in fields(message) {
         let field = field?;
         match (field.number, field.value) {
-            (SINGLE_VALUE | HISTOGRAM, Value::Bytes(value)) => {
-                check_value(field.number, value)?;
-                meter.value = Some((field.number, value));
+            (kind @ (SINGLE_VALUE | HISTOGRAM), Value::Bytes(value)) => {
+                meter.identity = Some(identity(kind, value)?);
             }
             (SERVICE, Value::Bytes(service)) => meter.service = text(service)?,
             (INSTANCE, Value::Bytes(instance)) => meter.instance = text(instance)?,
@@ -57,29 +51,45 @@ pub(super) fn read(message: &[u8]) -> Result<Meter<'_>, Malformed> {
     Ok(meter)
 }
 
-fn check_value(kind: u32, value: &[u8]) -> Result<(), Malformed> {
+fn identity(kind: u32, value: &[u8]) -> Result<u64, Malformed> {
+    let mut name: &[u8] = &[];
+    // A sum, as labels are a set: their order says nothing.
+    let mut labels = 0_u64;
     for field in fields(value) {
         let field = field?;
-        if let Some(name) = field.bytes(NAME) {
-            text(name)?;
-        }
-        if let Some(label) = field.bytes(LABELS) {
-            for part in fields(label) {
-                if let Value::Bytes(bytes) = part?.value {
-                    text(bytes)?;
-                }
-            }
-        }
-        if let Some(bucket) = field.bytes(VALUES).filter(|_| kind == HISTOGRAM) {
+        if let Some(bytes) = field.bytes(NAME) {
+            name = text(bytes)?;
+        } else if let Some(bytes) = field.bytes(LABELS) {
+            labels = labels.wrapping_add(hash(label(bytes)?));
+        } else if let Some(bucket) = field.bytes(VALUES).filter(|_| kind == HISTOGRAM) {
             for part in fields(bucket) {
                 part?;
             }
         }
     }
-    Ok(())
+    Ok(hash((kind, name, labels)))
+}
+
+fn label(label: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    for field in fields(label) {
+        let field = field?;
+        if let Some(bytes) = field.bytes(LABEL_NAME) {
+            name = text(bytes)?;
+        } else if let Some(bytes) = field.bytes(LABEL_VALUE) {
+            value = text(bytes)?;
+        }
+    }
+    Ok((name, value))
 }
 
 fn text(bytes: &[u8]) -> Result<&[u8], Malformed> {
-    std::str::from_utf8(bytes).map_err(|_| Malformed)?;
+    str::from_utf8(bytes).map_err(|_| Malformed)?;
     Ok(bytes)
+}
+
+fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
