@@ -20,8 +20,8 @@ pub(super) struct Adapted {
     outbox: Outbox,
     /// The run of the outbox that is next.
     next: usize,
-    /// The run of the call that is being taken has been through the adapter.
-    adapted: bool,
+    /// How much of the run that is being taken has been through the adapter.
+    adapted: usize,
     charge: Held,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -32,7 +32,7 @@ impl Adapted {
             adapter,
             outbox: Outbox::default(),
             next: 0,
-            adapted: false,
+            adapted: 0,
             charge: Held::new(budget),
             timer: None,
         }
@@ -46,23 +46,32 @@ impl Adapted {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         self.poll_idle(entry, cx);
-        if !self.adapted {
+        loop {
             let now = Instant::now();
-            for message in messages(framed) {
-                self.adapter.take(&message[PREFIX..], now, &mut self.outbox);
+            let rest = &framed[self.adapted..];
+            if !self.adapter.holds() {
+                self.outbox.expect(rest.len());
             }
-            self.adapted = true;
+            let mut rest = messages(rest);
+            while !self.outbox.is_full()
+                && let Some(message) = rest.next()
+            {
+                self.adapter.take(&message[PREFIX..], now, &mut self.outbox);
+                self.adapted += message.len();
+            }
+            if self.adapter.holds() {
+                // What is held is charged already. If it waited for room before it went on, calls
+                // that together hold all the room would wait for each other.
+                self.push_all(entry);
+                ready!(entry.poll_room(1, cx));
+            } else {
+                ready!(self.poll_push_all(entry, cx));
+            }
+            if self.adapted == framed.len() {
+                self.adapted = 0;
+                return Poll::Ready(());
+            }
         }
-        if self.adapter.holds() {
-            // What is held is charged already. If it waited for room before it went on, calls
-            // that together hold all the room would wait for each other.
-            self.push_all(entry);
-            ready!(entry.poll_room(1, cx));
-        } else {
-            ready!(self.poll_push_all(entry, cx));
-        }
-        self.adapted = false;
-        Poll::Ready(())
     }
 
     /// Passes on what is not to be held any longer.

@@ -59,8 +59,8 @@ pub struct Outbox {
     losses: Vec<(Loss, u32)>,
 }
 
-/// Longest buffer that is kept for what comes next.
-const KEPT_BYTES: usize = 64 * 1024;
+/// Most bytes that are allocated before they are needed.
+const FIRST_BYTES: usize = 64 * 1024;
 
 /// Bytes of an outbox that is full.
 const FULL_BYTES: usize = 256 * 1024;
@@ -121,11 +121,16 @@ impl Outbox {
         self.losses.drain(..)
     }
 
-    /// Everything has been passed on.
+    /// Messages of so many bytes are going to be taken.
+    pub fn expect(&mut self, bytes: usize) {
+        // What is longer is one message and will be allocated at once.
+        self.bytes.reserve((bytes + bytes / 4).min(FIRST_BYTES));
+    }
+
+    /// Everything has been passed on. No buffer is kept: most calls are silent most of the time.
     pub fn clear(&mut self) {
-        self.runs.clear();
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES);
+        self.runs = Vec::new();
+        self.bytes = Vec::new();
     }
 }
 
