@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use perigee_loadtest::generate::{self, Load};
+use perigee_loadtest::payload::Payload;
 use perigee_loadtest::process::{Running, Signal};
 use perigee_loadtest::sink::Counts;
 
@@ -23,6 +24,7 @@ fn address(running: &Running, prefix: &str) -> SocketAddr {
 
 fn load() -> Load {
     Load {
+        payload: Payload::Segments,
         connections: 3,
         streams: 4,
         messages: 100,
@@ -72,6 +74,18 @@ fn messages_longer_than_frames_and_windows_pass() {
     );
     let counts = Counts::fetch(address(&sink, "control on "), WITHIN).unwrap();
     assert_eq!(counts.messages, long.total());
+}
+
+#[test]
+fn every_payload_is_counted_message_by_message() {
+    for payload in Payload::ALL {
+        let sink = start(&["sink"]);
+        let load = Load { payload, ..load() };
+        let report = generate::run(address(&sink, "listening on "), &load).unwrap();
+        assert_eq!((report.acked, report.errors), (6000, 0), "{payload:?}");
+        let counts = Counts::fetch(address(&sink, "control on "), WITHIN).unwrap();
+        assert_eq!((counts.messages, counts.streams), (6000, 60), "{payload:?}");
+    }
 }
 
 #[test]
