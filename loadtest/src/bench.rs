@@ -4,9 +4,9 @@
 //! # Decisions
 //! Only ratios inside one table compare: numbers of this kind drift by 15 % between runs. So
 //! subjects and payloads take turns, and medians are shown. All payloads pass the same processes,
-//! whose resident memory is that of all. The subject has core 1 for itself, the
-//! load and the sink have core 0. CPU time is the scheduler's, user and system, of all threads
-//! (performance.md section 1).
+//! whose resident memory is that of all. The subject has core 1 for itself, the load and the sink
+//! have core 0. CPU time is the scheduler's, user and system, of all threads (performance.md
+//! section 1).
 
 mod stage;
 mod stall;
