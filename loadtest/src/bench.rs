@@ -1,24 +1,29 @@
-//! The measurement: CPU of the gateway against CPU of a byte relay, in one run on one machine.
+//! The measurement: CPU of the gateway against CPU of a byte relay, and against that of its own
+//! segments, in one run on one machine.
 //!
 //! # Decisions
-//! Only ratios inside one table compare: numbers of this kind drift by 15 % between runs. So relay
-//! and gateway take turns, and medians are shown. The subject has core 1 for itself, the load and
-//! the sink have core 0. CPU time is the scheduler's, user and system, of all threads
-//! (performance.md section 1).
+//! Only ratios inside one table compare: numbers of this kind drift by 15 % between runs. So
+//! subjects and payloads take turns, and medians are shown. All payloads pass the same processes,
+//! whose resident memory is that of all. The subject has core 1 for itself, the load and the sink
+//! have core 0. CPU time is the scheduler's, user and system, of all threads (performance.md
+//! section 1).
 
 mod stage;
 mod stall;
+mod table;
 mod usage;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::generate::Load;
-use crate::scenario::{GatewayConfig, GatewayProcess, TRACING_PIPE};
-use stage::{Measured, Stage};
+use crate::payload::Payload;
+use crate::scenario::{ALL_PIPES, GatewayConfig, GatewayProcess, PipeNames};
+use stage::Stage;
+use table::{Series, Subject};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -27,18 +32,21 @@ pub struct Plan {
     pub gateway: Option<PathBuf>,
     /// Messages of a timed round.
     pub messages: u64,
-    /// Timed rounds of each subject and shape.
+    /// Timed rounds of each payload, subject and shape.
     pub rounds: usize,
     /// Whether to stall the upstream afterwards.
     pub stall: bool,
 }
 
-/// Messages sent before the first timed round.
+/// Messages of each payload that are sent before the first timed round.
 const WARM_UP: u64 = 50_000;
 /// Longest time of one load.
 const LOAD_WITHIN: Duration = Duration::from_secs(120);
 /// Bytes of a message.
 const SIZE: usize = 1024;
+
+/// The pipes of [`Payload::ALL`].
+const PIPES: &[PipeNames] = &[ALL_PIPES[0], ALL_PIPES[2], ALL_PIPES[11]];
 
 /// A way in which agents send.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +74,10 @@ const SHAPES: [Shape; 2] = [
 
 impl Shape {
     /// At least `messages` messages in this shape.
-    fn load(&self, messages: u64) -> Load {
+    fn load(&self, payload: Payload, messages: u64) -> Load {
         let round = self.connections as u64 * self.streams as u64 * self.messages;
         Load {
+            payload,
             connections: self.connections,
             streams: self.streams,
             messages: self.messages,
@@ -85,14 +94,14 @@ impl Shape {
 /// # Errors
 /// A process does not start or does not end in time.
 pub fn run(plan: &Plan, out: &mut dyn Write) -> Result<bool> {
-    writeln!(
-        out,
-        "{:<6} {:<8} {:>13} {:>7} {:>10} {:>6} {:>7} {:>7}   cpu s/1M of each round",
-        "shape", "subject", "cpu s/1M msgs", "ratio", "msg/s", "lost", "errors", "RSS MB",
-    )?;
+    writeln!(out, "{}", table::HEAD)?;
     let mut sound = true;
     for shape in SHAPES {
-        sound &= measure(plan, &shape, out)?;
+        let all = measure(plan, &shape)?;
+        for series in &all {
+            writeln!(out, "{}", series.row(shape.name, &all))?;
+            sound &= series.is_sound();
+        }
     }
     if let (true, Some(gateway)) = (plan.stall, &plan.gateway) {
         sound &= stall::run(gateway, out)?;
@@ -100,60 +109,39 @@ pub fn run(plan: &Plan, out: &mut dyn Write) -> Result<bool> {
     Ok(sound)
 }
 
-fn measure(plan: &Plan, shape: &Shape, out: &mut dyn Write) -> Result<bool> {
+fn measure(plan: &Plan, shape: &Shape) -> Result<Vec<Series>> {
     let stage = Stage::start()?;
     let relay = stage.relay()?;
-    let gateway = match &plan.gateway {
-        Some(binary) => {
-            let mut config = GatewayConfig::towards(vec![stage.address])?;
-            config.pipes = TRACING_PIPE;
-            config.stock();
-            config.log_level = "warn".to_owned();
-            config.core = stage.core;
-            Some(GatewayProcess::start(binary, config)?)
-        }
-        None => None,
-    };
-    let mut subjects = vec![("relay", relay.1, relay.0.id(), Vec::new())];
+    let gateway = plan.gateway.as_deref();
+    let gateway = gateway.map(|binary| start(binary, &stage)).transpose()?;
+    let mut subjects = vec![(Subject::Relay, relay.1, relay.0.id())];
     if let Some(gateway) = &gateway {
-        subjects.push(("perigee", gateway.address(), gateway.id(), Vec::new()));
+        subjects.push((Subject::Perigee, gateway.address(), gateway.id()));
     }
-    for (name, address, pid, _) in &subjects {
-        let warm = stage.send(*address, *pid, &shape.load(WARM_UP));
-        anyhow::Context::with_context(warm, || format!("warm up {name}"))?;
+    let mut all = Vec::new();
+    for payload in Payload::ALL {
+        for (subject, address, pid) in &subjects {
+            let series = Series::new(payload, *subject);
+            let warm = stage.send(*address, *pid, &shape.load(payload, WARM_UP));
+            warm.with_context(|| format!("warm up {subject} with {}", payload.name()))?;
+            all.push((series, *address, *pid));
+        }
     }
     for _ in 0..plan.rounds {
-        for (_, address, pid, rounds) in &mut subjects {
-            rounds.push(stage.send(*address, *pid, &shape.load(plan.messages))?);
+        for (series, address, pid) in &mut all {
+            let load = shape.load(series.payload, plan.messages);
+            series.rounds.push(stage.send(*address, *pid, &load)?);
         }
     }
-    let mut floor = None;
-    let mut sound = true;
-    for (name, _, _, rounds) in &subjects {
-        let cpu = median(rounds, |round| round.cpu_per_million);
-        let floor = *floor.get_or_insert(cpu);
-        let lost: i64 = rounds.iter().map(|round| round.lost).sum();
-        let errors: u64 = rounds.iter().map(|round| round.errors).sum();
-        let each: Vec<_> = rounds
-            .iter()
-            .map(|round| format!("{:.3}", round.cpu_per_million))
-            .collect();
-        sound &= lost <= 0 && errors == 0;
-        writeln!(
-            out,
-            "{:<6} {name:<8} {cpu:>13.3} {:>7.2} {:>10.0} {lost:>6} {errors:>7} {:>7.1}   {}",
-            shape.name,
-            cpu / floor,
-            median(rounds, |round| round.per_second),
-            median(rounds, |round| round.resident_bytes as f64) / 1e6,
-            each.join(" "),
-        )?;
-    }
-    Ok(sound)
+    Ok(all.into_iter().map(|(series, _, _)| series).collect())
 }
 
-fn median(rounds: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().map(value).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// A gateway with the pipes' settings of Satellite's stock file, on the subject's core.
+fn start(binary: &Path, stage: &Stage) -> Result<GatewayProcess> {
+    let mut config = GatewayConfig::towards(vec![stage.address])?;
+    config.pipes = PIPES;
+    config.stock();
+    config.log_level = "warn".to_owned();
+    config.core = stage.core;
+    GatewayProcess::start(binary, config)
 }

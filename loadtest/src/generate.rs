@@ -13,13 +13,16 @@ use anyhow::{Context as _, Result};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 
+use crate::http2;
 use crate::link::{Link, READ_BUFFER, Ready};
-use crate::{http2, segment};
+use crate::payload::Payload;
 use connection::Connection;
 
 /// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
+    /// What the messages are.
+    pub payload: Payload,
     /// Connections.
     pub connections: usize,
     /// Calls open at a time on each connection.
@@ -28,7 +31,7 @@ pub struct Load {
     pub messages: u64,
     /// Calls that each slot makes, one after the other.
     pub rounds: u64,
-    /// Bytes of each message, without its length prefix.
+    /// Bytes of each message, as [`Payload::call`] takes them.
     pub size: usize,
     /// Messages a second over all connections; `None`: as fast as they are taken.
     pub rate: Option<u64>,
@@ -98,9 +101,8 @@ impl Report {
 /// Sends `load` to `target` and waits until every call is answered or the time is up.
 ///
 /// # Errors
-/// No segment has the size, or the target cannot be connected to.
+/// No message has the size, or the target cannot be connected to.
 pub fn run(target: SocketAddr, load: &Load) -> Result<Report> {
-    let message = segment::message_of_size(load.size)?;
     let started = Instant::now();
     let mut poll = Poll::new()?;
     let mut clients = Vec::with_capacity(load.connections);
@@ -110,7 +112,8 @@ pub fn run(target: SocketAddr, load: &Load) -> Result<Report> {
             std::net::TcpStream::connect(target).with_context(|| format!("connect to {target}"))?;
         stream.set_nonblocking(true)?;
         let link = Link::new(poll.registry(), TcpStream::from_std(stream), Token(index))?;
-        clients.push(Some(Connection::new(link, load, target)));
+        let call = load.payload.call(load.size, index)?;
+        clients.push(Some(Connection::new(link, load, call, target)));
     }
     let mut pace = Pace::new(load.rate, started);
     let mut events = Events::with_capacity(1024);
@@ -133,7 +136,7 @@ pub fn run(target: SocketAddr, load: &Load) -> Result<Report> {
             let Some(client) = clients[*index].as_mut() else {
                 continue;
             };
-            let alive = client.turn(&message, &mut buffer, &mut pace.allowed, &mut report);
+            let alive = client.turn(&mut buffer, &mut pace.allowed, &mut report);
             if client.is_done() {
                 clients[*index] = None;
                 open -= 1;

@@ -8,8 +8,10 @@ pub mod bench;
 pub mod generate;
 pub mod http2;
 pub mod link;
+pub mod payload;
 pub mod process;
 pub mod relay;
 pub mod scenario;
-pub mod segment;
 pub mod sink;
+
+pub use payload::segment;

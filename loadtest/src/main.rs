@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use perigee_loadtest::payload::Payload;
 use perigee_loadtest::{bench, generate, relay, sink};
 
 #[derive(Parser)]
@@ -19,7 +20,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send segments like many agents, and print a report as JSON.
+    /// Report like many agents, and print a report as JSON.
     Generate(Generate),
     /// Count messages like an OAP that does nothing else.
     Sink {
@@ -39,7 +40,7 @@ enum Command {
         #[arg(long)]
         upstream: SocketAddr,
     },
-    /// Measure the gateway against the relay and print the table.
+    /// Measure the gateway against the relay, and its adapters against its segments.
     Bench {
         /// The `perigee` to measure; without it only the relay is.
         #[arg(long)]
@@ -47,7 +48,7 @@ enum Command {
         /// Messages of a timed round.
         #[arg(long, default_value_t = 1_000_000)]
         messages: u64,
-        /// Timed rounds of each subject and shape.
+        /// Timed rounds of each payload, subject and shape.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
         /// Leave out the test with a stalled upstream.
@@ -61,6 +62,9 @@ struct Generate {
     /// Address of the gateway, relay or sink.
     #[arg(long)]
     target: SocketAddr,
+    /// What the messages are.
+    #[arg(long, value_enum, default_value_t)]
+    payload: Payload,
     /// Connections.
     #[arg(long, default_value_t = 4)]
     connections: usize,
@@ -73,7 +77,7 @@ struct Generate {
     /// Calls that each slot makes, one after the other.
     #[arg(long, default_value_t = 1)]
     rounds: u64,
-    /// Bytes of a message.
+    /// Bytes of a message; the identifier of an access log's call comes on top.
     #[arg(long, default_value_t = 1024)]
     size: usize,
     /// Messages a second; absent: as fast as they are taken.
@@ -123,6 +127,7 @@ fn main() -> Result<ExitCode> {
 
 fn generate(arguments: &Generate) -> Result<ExitCode> {
     let load = generate::Load {
+        payload: arguments.payload,
         connections: arguments.connections,
         streams: arguments.streams,
         messages: arguments.messages,

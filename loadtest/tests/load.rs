@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::net::SocketAddr;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
 use perigee_loadtest::generate::{self, Load};
+use perigee_loadtest::http2::{self, PREFACE, kind};
+use perigee_loadtest::payload::Payload;
 use perigee_loadtest::process::{Running, Signal};
 use perigee_loadtest::sink::Counts;
 
@@ -23,6 +26,7 @@ fn address(running: &Running, prefix: &str) -> SocketAddr {
 
 fn load() -> Load {
     Load {
+        payload: Payload::Segments,
         connections: 3,
         streams: 4,
         messages: 100,
@@ -72,6 +76,49 @@ fn messages_longer_than_frames_and_windows_pass() {
     );
     let counts = Counts::fetch(address(&sink, "control on "), WITHIN).unwrap();
     assert_eq!(counts.messages, long.total());
+}
+
+#[test]
+fn every_payload_is_counted_message_by_message() {
+    for payload in Payload::ALL {
+        let sink = start(&["sink"]);
+        let load = Load { payload, ..load() };
+        let report = generate::run(address(&sink, "listening on "), &load).unwrap();
+        assert_eq!((report.acked, report.errors), (6000, 0), "{payload:?}");
+        let counts = Counts::fetch(address(&sink, "control on "), WITHIN).unwrap();
+        assert_eq!((counts.messages, counts.streams), (6000, 60), "{payload:?}");
+    }
+}
+
+#[test]
+fn a_call_goes_to_its_payloads_method_and_only_its_first_message_is_another() {
+    let load = Load {
+        payload: Payload::Logs,
+        connections: 1,
+        streams: 1,
+        messages: 3,
+        rounds: 1,
+        within: Duration::from_millis(300),
+        ..load()
+    };
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = server.local_addr().unwrap();
+    let sending = std::thread::spawn(move || generate::run(target, &load).unwrap());
+    let (mut agent, mut sent) = (server.accept().unwrap().0, Vec::new());
+    agent.read_to_end(&mut sent).unwrap();
+    assert_eq!(sending.join().unwrap().sent, 3);
+    let (mut frames, mut headers, mut data) = (&sent[PREFACE.len()..], vec![], vec![]);
+    while let Some(frame) = http2::take_frame(&mut frames).unwrap() {
+        match frame.kind {
+            kind::HEADERS => headers.extend_from_slice(frame.payload),
+            kind::DATA => data.extend_from_slice(frame.payload),
+            _ => {}
+        }
+    }
+    let method = load.payload.method().as_bytes();
+    assert!(headers.windows(method.len()).any(|bytes| bytes == method));
+    let call = load.payload.call(load.size, 0).unwrap();
+    assert!(data == [&*call.first, &*call.following, &*call.following].concat());
 }
 
 #[test]

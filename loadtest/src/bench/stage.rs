@@ -102,7 +102,9 @@ impl Stage {
         command
             .arg("generate")
             .arg("--target")
-            .arg(target.to_string());
+            .arg(target.to_string())
+            .arg("--payload")
+            .arg(load.payload.name());
         for (option, value) in [
             ("--connections", load.connections as u64),
             ("--streams", load.streams as u64),

@@ -13,6 +13,7 @@ use anyhow::Result;
 use super::stage::{self, Stage};
 use super::usage;
 use crate::generate::Load;
+use crate::payload::Payload;
 use crate::process::Signal;
 use crate::scenario::{GatewayConfig, GatewayProcess, TRACING_PIPE};
 
@@ -40,6 +41,7 @@ pub(super) fn run(binary: &Path, out: &mut dyn Write) -> Result<bool> {
     let gateway = GatewayProcess::start(binary, config)?;
     let idle = usage::resident_bytes(gateway.id())?;
     let load = Load {
+        payload: Payload::Segments,
         connections: 100,
         streams: 4,
         messages: 2000,

@@ -9,7 +9,7 @@ use mio::event::Event;
 use super::{Load, Report};
 use crate::http2::{self, DEFAULT_WINDOW, MAX_FRAME, flag, kind, setting};
 use crate::link::{Link, Received};
-use crate::segment;
+use crate::payload::Call;
 
 /// Bytes that may wait in a connection's outbox before it makes more.
 const OUTBOX: usize = 128 * 1024;
@@ -20,6 +20,10 @@ pub(super) struct Connection {
     link: Link,
     tail: Vec<u8>,
     slots: Vec<Slot>,
+    method: &'static str,
+    /// What every call says.
+    call: Call,
+    /// Messages of each call.
     messages: u64,
     authority: String,
     next_stream: u32,
@@ -45,7 +49,7 @@ struct Slot {
 }
 
 impl Connection {
-    pub(super) fn new(mut link: Link, load: &Load, target: SocketAddr) -> Self {
+    pub(super) fn new(mut link: Link, load: &Load, call: Call, target: SocketAddr) -> Self {
         link.outbox().extend_from_slice(http2::PREFACE);
         http2::put_settings(link.outbox(), &[]);
         let slot = |_| Slot {
@@ -60,6 +64,8 @@ impl Connection {
             link,
             tail: Vec::new(),
             slots: (0..load.streams).map(slot).collect(),
+            method: load.payload.method(),
+            call,
             messages: load.messages,
             authority: target.to_string(),
             next_stream: 1,
@@ -105,7 +111,6 @@ impl Connection {
     /// The connection is of no more use.
     pub(super) fn turn(
         &mut self,
-        message: &[u8],
         buffer: &mut [u8],
         allowed: &mut u64,
         report: &mut Report,
@@ -124,11 +129,11 @@ impl Connection {
             Received::Nothing => {}
             Received::End => bail!("the server has ended the connection"),
         }
-        self.fill(message, allowed, report)?;
+        self.fill(allowed, report)?;
         Ok(self.link.flush()?)
     }
 
-    fn fill(&mut self, message: &[u8], allowed: &mut u64, report: &mut Report) -> Result<()> {
+    fn fill(&mut self, allowed: &mut u64, report: &mut Report) -> Result<()> {
         for slot in &mut self.slots {
             if slot.stream == 0 && slot.calls_left > 0 {
                 *slot = Slot {
@@ -139,7 +144,8 @@ impl Connection {
                     offset: 0,
                     half_closed: false,
                 };
-                put_request(self.link.outbox(), self.next_stream, &self.authority);
+                let outbox = self.link.outbox();
+                put_request(outbox, self.next_stream, self.method, &self.authority);
                 ensure!(
                     self.next_stream < u32::MAX / 2 - 2,
                     "stream ids are used up"
@@ -153,6 +159,11 @@ impl Connection {
             for slot in &mut self.slots {
                 if slot.stream != 0 && slot.messages_left > 0 && (*allowed > 0 || slot.offset > 0) {
                     let room = slot.window.min(self.window).clamp(0, MAX_FRAME as i64) as usize;
+                    let message = if slot.messages_left == self.messages {
+                        &self.call.first
+                    } else {
+                        &self.call.following
+                    };
                     let piece = &message[slot.offset..];
                     let piece = &piece[..piece.len().min(room)];
                     if piece.is_empty() {
@@ -280,7 +291,7 @@ impl Connection {
 }
 
 /// Appends the HEADERS of a call: literals that enter the table the first time, their indexes later.
-fn put_request(out: &mut Vec<u8>, stream: u32, authority: &str) {
+fn put_request(out: &mut Vec<u8>, stream: u32, method: &str, authority: &str) {
     let mut block = Vec::with_capacity(128);
     block.extend_from_slice(b"\x83\x86");
     if stream == 1 {
@@ -289,7 +300,7 @@ fn put_request(out: &mut Vec<u8>, stream: u32, authority: &str) {
             block.push(value.len() as u8);
             block.extend_from_slice(value.as_bytes());
         };
-        literal(b"\x44", segment::METHOD);
+        literal(b"\x44", method);
         literal(b"\x41", authority);
         literal(b"\x5f", "application/grpc");
         literal(b"\x40\x02te", "trailers");
