@@ -58,7 +58,7 @@ async fn t04_sets_are_cut_where_a_name_or_a_time_shows_that_a_new_one_begins() {
         meter("heap", 1.0),
         named(meter("cpu", 2.0), "shop", 7), // a name comes again
         meter("heap", 2.0),
-        named(meter("threads", 3.0), "shop", 9), // another time
+        named(meter("threads", 3.0), "shop", 20_007), // another time
     ];
     let began = Instant::now();
     send_each(&mut call, meters.map(|meter| meter.encode_to_vec())).await;
@@ -75,7 +75,7 @@ async fn t04_sets_are_cut_where_a_name_or_a_time_shows_that_a_new_one_begins() {
     call.half_close();
     assert_eq!(call.answer().await.ok(), EMPTY);
     let filed = gateway.wait_for_entries(METER_BATCHES, 5).await;
-    assert_eq!(filed["shop/i"][4], "threads=3@9");
+    assert_eq!(filed["shop/i"][4], "threads=3@20007");
     gateway.assert_nothing_unfiled();
     let totals = gateway.stop().await;
     assert_eq!(

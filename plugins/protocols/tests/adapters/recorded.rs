@@ -76,7 +76,8 @@ fn an_envoy_s_metrics_go_to_one_node_and_each_says_whose_they_are() {
     let before: Vec<StreamMetricsMessage> = decoded(&messages);
     for (queued, before) in call.queued.iter().zip(before) {
         assert_eq!(queued.lane.route.as_deref(), Some(&b"edge-1"[..]));
-        let message = StreamMetricsMessage::decode(queued.message()).unwrap();
+        let alone = sent(Adapter::EnvoyMetrics, std::slice::from_ref(queued));
+        let message = decoded::<StreamMetricsMessage>(&alone).remove(0);
         assert_eq!(message.identifier.unwrap().node.unwrap().id, "edge-1");
         assert!(!message.envoy_metrics.is_empty());
         assert_eq!(message.envoy_metrics, before.envoy_metrics);
