@@ -3,8 +3,7 @@
 //!
 //! A context is a submessage field. In the queue every message begins with its contexts, in the
 //! order of their numbers, and a label for each; what a call's previous message says too is left out
-//! when they leave. A queue is cold memory: comparing the labels instead of the contexts took a third
-//! off what an access log costs.
+//! when they leave. The queue is cold memory, so it is the labels that are compared.
 
 use std::borrow::Cow;
 use std::sync::Arc;
