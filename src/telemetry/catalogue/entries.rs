@@ -91,7 +91,7 @@ pub static MERGED: Metric = counter(
     "perigee_merged_messages_total",
     "messages",
     &["pipe"],
-    "Messages that a later one with the same meaning replaced.",
+    "Messages that went on inside another one, or that a later one replaced.",
 );
 /// `perigee_resent_messages_total`.
 pub static RESENT: Metric = counter(

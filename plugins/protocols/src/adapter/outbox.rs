@@ -63,7 +63,7 @@ pub struct Outbox {
 const FIRST_BYTES: usize = 64 * 1024;
 
 /// Bytes of an outbox that is full.
-const FULL_BYTES: usize = 256 * 1024;
+const FULL_BYTES: usize = 64 * 1024;
 
 impl Outbox {
     /// Adds a message that `write` appends; it stands for `of` messages of the client.
