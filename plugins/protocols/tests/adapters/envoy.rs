@@ -299,7 +299,7 @@ fn a_huge_identifier_is_not_repeated() {
 #[test]
 fn what_a_run_of_small_messages_grows_to_is_passed_on_in_between() {
     let identifier = Identifier {
-        log_name: "l".repeat(200 * 1024),
+        log_name: "l".repeat(40 * 1024),
         ..Default::default()
     };
     let first = StreamAccessLogsMessage {
