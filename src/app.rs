@@ -8,6 +8,7 @@ use perigee_discovery_static::{Server, StaticDiscovery, SystemResolver};
 use perigee_plugin_api::discovery::{Discovery, Endpoint, EndpointSet};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::admin::{self, AdminState, Readiness};
@@ -16,6 +17,8 @@ use crate::config::settings::{Balance, Client, Settings};
 use crate::engine::tls::TlsErrors;
 use crate::engine::{Drain, FrontOptions, socket};
 use crate::gateway::{Access, GatewayOptions};
+use crate::limit::CpuWatch;
+use crate::limit::sources::Sources;
 use crate::listener::Listener;
 use crate::pipe::Pipes;
 use crate::pipe::sender::SenderOptions;
@@ -84,6 +87,7 @@ pub struct App {
     _discovery: tokio::task::JoinHandle<()>,
     /// Ends with the app as well.
     _certificates: Option<Watcher>,
+    _cpu: CpuWatch,
 }
 
 impl App {
@@ -121,11 +125,19 @@ impl App {
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Thread)?;
         readiness.started();
+        let server = &settings.server;
+        let cpu = CpuWatch::start(Arc::clone(&books), server.max_cpu_percent)
+            .map_err(StartError::Thread)?;
         let listener = Listener {
             socket: front,
             workers: workers.iter().map(|worker| worker.inbox.clone()).collect(),
             books: Arc::clone(&books),
             readiness: Arc::clone(&readiness),
+            sources: server
+                .max_connections_per_source
+                .map(|most| Arc::new(Sources::new(most))),
+            has_tls: server.tls.is_some(),
+            parting: JoinSet::new(),
         };
         info!(%address, workers = workers.len(), "listening");
         Ok(Self {
@@ -141,6 +153,7 @@ impl App {
             _discovery: discovery,
             _certificates: certificates.watch(&books).map_err(StartError::Thread)?,
             books,
+            _cpu: cpu,
         })
     }
 

@@ -39,6 +39,7 @@ pub mod metadata;
 pub mod socket;
 pub mod status;
 pub mod tls;
+mod turn_away;
 
 pub use framing::{PREFIX, messages, prefix};
 pub use http2::channel::{
@@ -47,6 +48,7 @@ pub use http2::channel::{
 pub use http2::front::{ConnectionError, Drain, Front, FrontOptions, serve};
 pub use http2::live::{Broken, Live, RecvBody, Responder, SendBody, Unsent};
 pub use status::{Code, Status};
+pub use turn_away::turn_away;
 
 /// A call as its client opened it.
 #[derive(Debug)]

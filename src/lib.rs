@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod gateway;
+mod limit;
 mod listener;
 pub mod pipe;
 pub mod sink;

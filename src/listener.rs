@@ -4,20 +4,28 @@
 //! them (`SO_REUSEPORT`) leaves workers idle (`performance.md` 4.1).
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::admin::Readiness;
+use crate::admin::{Limit, Readiness};
+use crate::engine::turn_away;
+use crate::limit::sources::{Place, Sources};
 use crate::telemetry::books::{Books, ConnectionError};
 use crate::telemetry::log::RateLimited;
 use crate::worker::{Accepted, Counted};
 
 /// Pause after a failure that waiting may cure, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Refused connections that may be on their way out at once; above it they are closed without a word,
+/// so that a flood costs no more than accepting it.
+const PARTING: usize = 256;
 
 /// Deals connections.
 pub(crate) struct Listener {
@@ -27,19 +35,25 @@ pub(crate) struct Listener {
     pub workers: Vec<mpsc::Sender<Accepted>>,
     /// Counters.
     pub books: Arc<Books>,
-    /// Knows whether there is room; what there is none for is closed at once.
+    /// Knows whether there is room; what there is none for is turned away.
     pub readiness: Arc<Readiness>,
+    /// Bounds the connections of one address, where that is asked for.
+    pub sources: Option<Arc<Sources>>,
+    /// Whether clients speak TLS.
+    pub has_tls: bool,
+    /// Refused connections on their way out; empty at first.
+    pub parting: JoinSet<()>,
 }
 
 impl Listener {
     /// Accepts until dropped.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let limited = RateLimited::new(Duration::from_secs(10));
         for number in 0_u64.. {
             match self.accept(number).await {
                 Ok(()) => {}
                 Err(error) => {
-                    if let Some(suppressed) = limited.permit(std::time::Instant::now()) {
+                    if let Some(suppressed) = limited.permit(Instant::now()) {
                         warn!(%error, suppressed, "cannot accept a connection");
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -48,13 +62,16 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, number: u64) -> io::Result<()> {
+    async fn accept(&mut self, number: u64) -> io::Result<()> {
         let (stream, peer) = self.socket.accept().await?;
-        if !self.readiness.has_room_for_connection() {
-            self.books.front.connection_failed(ConnectionError::Limit);
-            return Ok(());
-        }
-        let counted = Counted::new(&self.books);
+        let place = match self.admit(peer.ip()) {
+            Ok(place) => place,
+            Err(why) => {
+                self.refuse(stream, peer, why);
+                return Ok(());
+            }
+        };
+        let counted = Counted::new(&self.books, place);
         let stream = stream.into_std()?;
         let worker = usize::try_from(number % self.workers.len() as u64).unwrap_or(0);
         // A worker is gone only when the daemon is.
@@ -68,29 +85,132 @@ impl Listener {
             .await;
         Ok(())
     }
+
+    /// Whether one more connection may be served, with its place among its source's.
+    fn admit(&self, source: IpAddr) -> Result<Option<Place>, ConnectionError> {
+        match self.readiness.refusal() {
+            Some(Limit::Cpu) => return Err(ConnectionError::Cpu),
+            Some(_) => return Err(ConnectionError::Limit),
+            None => {}
+        }
+        let Some(sources) = &self.sources else {
+            return Ok(None);
+        };
+        let place = sources.admit(source).ok_or(ConnectionError::Source)?;
+        Ok(Some(place))
+    }
+
+    /// Never waits: whoever is refused must not hold up the others.
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, why: ConnectionError) {
+        static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
+        self.books.front.connection_failed(why);
+        if let Some(suppressed) = REFUSED.permit(Instant::now()) {
+            let reason = why.label();
+            warn!(%peer, reason, suppressed, "connection refused");
+        }
+        while self.parting.try_join_next().is_some() {}
+        if self.parting.len() < PARTING {
+            self.parting.spawn(turn_away(stream, self.has_tls));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use perigee_plugin_api::budget::Budget;
-    use tokio::net::TcpStream;
+    use tokio::io::AsyncReadExt;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_that_reaches_no_worker_is_not_counted_for_ever() {
+    struct Bench {
+        listener: Listener,
+        address: SocketAddr,
+        connections: mpsc::Receiver<Accepted>,
+        books: Arc<Books>,
+    }
+
+    async fn bench(most: usize, per_source: Option<usize>) -> Bench {
         let books = Arc::new(Books::new([("tracepipe", "TracingType")]));
         let budget = Arc::new(Budget::new(1 << 20));
-        let readiness = Arc::new(Readiness::new(Arc::clone(&books), 10, budget));
+        let readiness = Arc::new(Readiness::new(Arc::clone(&books), most, budget));
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let (inbox, connections) = mpsc::channel(2);
+        let (inbox, connections) = mpsc::channel(16);
         let listener = Listener {
             socket,
             workers: vec![inbox],
             books: Arc::clone(&books),
             readiness,
+            sources: per_source.map(|most| Arc::new(Sources::new(most))),
+            has_tls: false,
+            parting: JoinSet::new(),
         };
+        Bench {
+            listener,
+            address,
+            connections,
+            books,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_refused_connections_is_bounded_and_holds_up_nobody() {
+        let mut bench = bench(1, None).await;
+        let mut clients = Vec::new();
+        for number in 0..PARTING as u64 + 10 {
+            clients.push(TcpStream::connect(bench.address).await.unwrap());
+            bench.listener.accept(number).await.unwrap();
+        }
+        assert_eq!(bench.listener.parting.len(), PARTING);
+        let refused = bench.books.front.connection_errors(ConnectionError::Limit);
+        assert_eq!(refused, PARTING as u64 + 9);
+        drop(clients);
+        while bench.listener.parting.join_next().await.is_some() {}
+        let mut told = TcpStream::connect(bench.address).await.unwrap();
+        bench.listener.accept(0).await.unwrap();
+        let mut words = Vec::new();
+        told.read_to_end(&mut words).await.unwrap();
+        assert!(!words.is_empty(), "there is room for parting words again");
+    }
+
+    #[tokio::test]
+    async fn one_address_has_as_many_connections_as_it_may() {
+        let mut bench = bench(10, Some(2)).await;
+        let mut clients = Vec::new();
+        for number in 0..3 {
+            clients.push(TcpStream::connect(bench.address).await.unwrap());
+            bench.listener.accept(number).await.unwrap();
+        }
+        let refused = |bench: &Bench| bench.books.front.connection_errors(ConnectionError::Source);
+        assert_eq!(refused(&bench), 1);
+        assert_eq!(bench.books.front.connections_open.value(), 2);
+        drop(bench.connections.recv().await);
+        clients.push(TcpStream::connect(bench.address).await.unwrap());
+        bench.listener.accept(3).await.unwrap();
+        assert_eq!(refused(&bench), 1, "its place is free again");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_served_at_the_limit_of_cpu() {
+        let mut bench = bench(10, None).await;
+        bench.books.front.cpu.set_at_limit(true);
+        let _client = TcpStream::connect(bench.address).await.unwrap();
+        bench.listener.accept(0).await.unwrap();
+        let refused = bench.books.front.connection_errors(ConnectionError::Cpu);
+        assert_eq!(
+            (refused, bench.books.front.connections_open.value()),
+            (1, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_reaches_no_worker_is_not_counted_for_ever() {
+        let Bench {
+            mut listener,
+            address,
+            connections,
+            books,
+        } = bench(10, None).await;
         let _waiting = TcpStream::connect(address).await.unwrap();
         listener.accept(0).await.unwrap();
         assert_eq!(books.front.connections_open.value(), 1);

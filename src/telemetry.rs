@@ -3,11 +3,9 @@
 //! - [`books`]: counters that the data path writes; the single truth.
 //! - [`catalogue`]: every metric once, with name, labels and meaning.
 //! - [`exporter`]: copies the books onto a Prometheus page when asked, and holds the histograms.
-//! - [`cpu`]: the process's share of the CPU it may use.
 //! - [`log`]: the `tracing` subscriber, its writer thread and rate limiting.
 
 pub mod books;
 pub mod catalogue;
-pub mod cpu;
 pub mod exporter;
 pub mod log;

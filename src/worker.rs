@@ -22,6 +22,7 @@ use crate::engine::socket::{self, Socket};
 use crate::engine::tls::Current;
 use crate::engine::{ConnectionError, Drain, Front, FrontOptions, serve};
 use crate::gateway::{Gateway, GatewayOptions};
+use crate::limit::sources::Place;
 use crate::pipe::sender::{Sender, SenderOptions};
 use crate::telemetry::books::{self, Books};
 use crate::upstream::{ConnectOptions, Upstream};
@@ -45,19 +46,26 @@ pub(crate) struct Accepted {
 }
 
 /// Counts a connection as open until dropped, wherever that happens: it may never reach its worker.
-pub(crate) struct Counted(Arc<Books>);
+pub(crate) struct Counted {
+    books: Arc<Books>,
+    /// Its place among its source's, if these are counted.
+    _place: Option<Place>,
+}
 
 impl Counted {
     /// One more.
-    pub(crate) fn new(books: &Arc<Books>) -> Self {
+    pub(crate) fn new(books: &Arc<Books>, place: Option<Place>) -> Self {
         books.front.connection_opened();
-        Self(Arc::clone(books))
+        Self {
+            books: Arc::clone(books),
+            _place: place,
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.front.connection_closed();
+        self.books.front.connection_closed();
     }
 }
 

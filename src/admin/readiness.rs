@@ -33,6 +33,8 @@ pub enum State {
 pub enum Limit {
     /// As many connections are open as may be.
     Connections,
+    /// As much CPU is used as may be.
+    Cpu,
     /// The memory for messages is full.
     Memory,
 }
@@ -49,6 +51,7 @@ impl State {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::AtLimit(Limit::Connections) => "at the limit of connections",
+            Self::AtLimit(Limit::Cpu) => "at the limit of CPU",
             Self::AtLimit(Limit::Memory) => "at the limit of memory",
             Self::Draining => "draining",
         }
@@ -88,17 +91,26 @@ impl Readiness {
     pub fn state(&self) -> State {
         match self.phase.load(Ordering::Acquire) {
             STARTING => State::Starting,
-            STARTED if !self.has_room_for_connection() => State::AtLimit(Limit::Connections),
-            STARTED if !self.budget.gate().has_room(FRAME) => State::AtLimit(Limit::Memory),
-            STARTED => State::Ready,
+            STARTED => match self.refusal() {
+                Some(limit) => State::AtLimit(limit),
+                None if !self.budget.gate().has_room(FRAME) => State::AtLimit(Limit::Memory),
+                None => State::Ready,
+            },
             _ => State::Draining,
         }
     }
 
-    /// Whether one more connection may be served.
-    pub fn has_room_for_connection(&self) -> bool {
-        let open = self.books.front.connections_open.value();
-        usize::try_from(open).unwrap_or(usize::MAX) < self.max_connections
+    /// The limit that keeps one more connection from being served.
+    pub fn refusal(&self) -> Option<Limit> {
+        let front = &self.books.front;
+        let open = usize::try_from(front.connections_open.value()).unwrap_or(usize::MAX);
+        if open >= self.max_connections {
+            Some(Limit::Connections)
+        } else if front.cpu.is_at_limit() {
+            Some(Limit::Cpu)
+        } else {
+            None
+        }
     }
 
     /// Messages are taken from now on; without effect during the shutdown.
@@ -147,11 +159,26 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_cpu_lasts_as_long_as_its_measure() {
+        let readiness = readiness();
+        let cpu = &readiness.books.front.cpu;
+        cpu.set_at_limit(true);
+        assert_eq!(readiness.state(), State::AtLimit(Limit::Cpu));
+        assert_eq!(readiness.state().reason(), "at the limit of CPU");
+        assert!(!readiness.state().is_ready());
+        assert_eq!(readiness.refusal(), Some(Limit::Cpu));
+        cpu.set_at_limit(false);
+        assert_eq!(readiness.state(), State::Ready);
+        assert_eq!(readiness.refusal(), None);
+    }
+
+    #[test]
     fn the_limit_of_memory_ends_when_there_is_room_for_a_frame() {
         let readiness = readiness();
         let gate = readiness.budget.gate();
         gate.take((1 << 20) - FRAME + 1);
         assert_eq!(readiness.state(), State::AtLimit(Limit::Memory));
+        assert_eq!(readiness.refusal(), None, "it harms no connection");
         gate.give_back(1);
         assert_eq!(readiness.state(), State::Ready);
     }

@@ -1,9 +1,8 @@
 //! What the machine allows us: the defaults of `limits` follow from it.
-//!
-//! Cgroup files are read from a directory that is passed in, so that recorded ones can be tested.
 
 use std::fs;
-use std::path::Path;
+
+use crate::limit::cgroup::Groups;
 
 /// What the machine allows us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +20,8 @@ const DEFAULT_MEMORY: u64 = 512 << 20;
 impl Host {
     /// Looks at the machine.
     pub fn detect() -> Self {
-        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self {
-            memory_limit: memory_limit(Path::new("/sys/fs/cgroup"), &groups),
+            memory_limit: memory_limit(&Groups::detect()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -34,28 +32,18 @@ impl Host {
     }
 }
 
-/// The tightest limit of the groups that `/proc/self/cgroup` lists, version 1 or 2, under `root`.
-pub(super) fn memory_limit(root: &Path, groups: &str) -> Option<u64> {
-    groups.lines().filter_map(|line| limit_of(root, line)).min()
-}
-
-fn limit_of(root: &Path, line: &str) -> Option<u64> {
-    let mut parts = line.splitn(3, ':');
-    let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
-    let (base, file) = match controllers {
-        "" => (root.to_path_buf(), "memory.max"),
-        _ if controllers.split(',').any(|name| name == "memory") => {
-            (root.join("memory"), "memory.limit_in_bytes")
-        }
-        _ => return None,
-    };
-    // In a container the path may be the host's: then only the root of the hierarchy is there.
-    Path::new(group)
-        .ancestors()
-        .filter_map(|group| {
-            let group = group.strip_prefix("/").unwrap_or(group);
-            let text = fs::read_to_string(base.join(group).join(file)).ok()?;
+/// The tightest limit of our group and those around it, in either version.
+pub(super) fn memory_limit(groups: &Groups) -> Option<u64> {
+    let limits = groups.of("memory").flat_map(|group| {
+        let file = match group.is_unified() {
+            true => "memory.max",
+            false => "memory.limit_in_bytes",
+        };
+        let chain = group.chain().iter();
+        chain.filter_map(move |directory| {
+            let text = fs::read_to_string(directory.join(file)).ok()?;
             text.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
         })
-        .min()
+    });
+    limits.min()
 }

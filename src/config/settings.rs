@@ -159,8 +159,11 @@ pub struct Server {
     pub authentication: Option<TokenCheck>,
     /// Connections above this number are refused.
     pub max_connections: usize,
-    /// New connections are refused above this share of the cores we may run on, in percent.
+    /// New connections are refused above this share of the CPU that we may use, in percent; 100 is
+    /// never exceeded.
     pub max_cpu_percent: u32,
+    /// Connections of one address above this number are refused; `None`: as many as of all.
+    pub max_connections_per_source: Option<usize>,
     /// Methods that the table does not know are copied to an OAP; otherwise UNIMPLEMENTED.
     pub forward_unknown_methods: bool,
 }

@@ -16,6 +16,7 @@
 
 mod certificates;
 mod count;
+mod cpu;
 mod front;
 mod node;
 mod pipe;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use certificates::{CertificateBooks, Reload, TlsSide};
-pub use count::{Count, Gauge};
+pub use count::{Count, Gauge, Measure};
+pub use cpu::CpuBooks;
 pub use front::{ConnectionError, FrontBooks, Refusal};
 pub use node::NodeBooks;
 pub use pipe::{DropReason, PipeBooks, PipeSnapshot};

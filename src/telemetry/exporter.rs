@@ -12,14 +12,12 @@ use std::time::Instant;
 
 use metrics::{Histogram, Key, KeyName, Label, Level as Verbosity, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
-use parking_lot::Mutex;
 use perigee_plugin_api::queue::Level;
 
 use super::books::{
     Books, ConnectionError, DropReason, NodeBooks, PipeBooks, Refusal, Reload, TlsSide,
 };
 use super::catalogue::{self, Kind, Metric};
-use super::cpu::{self, CpuShare};
 use super::log;
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Verbosity::INFO, None);
@@ -96,7 +94,6 @@ pub struct Exporter {
     levels: Arc<dyn Levels>,
     held: PrometheusRecorder,
     histograms: Vec<PipeHistograms>,
-    cpu: Mutex<CpuShare>,
     process: metrics_process::Collector,
 }
 
@@ -131,7 +128,6 @@ impl Exporter {
             levels,
             held,
             histograms,
-            cpu: Mutex::new(CpuShare::of_this_process(Instant::now())),
             process: metrics_process::Collector::default(),
         }
     }
@@ -214,7 +210,6 @@ impl Exporter {
     fn write_front(&self, page: &Page) {
         let front = &self.books.front;
         let budget = self.levels.budget();
-        let cpu = cpu::process_time().map(|used| self.cpu.lock().observe(Instant::now(), used));
         let gauges = [
             (
                 &catalogue::SERVER_CONNECTIONS,
@@ -228,7 +223,13 @@ impl Exporter {
         for (metric, value) in gauges {
             page.set(metric, &[], value as f64);
         }
-        page.set(&catalogue::SERVER_CPU, &[], cpu.unwrap_or(0.0));
+        for (metric, measure) in [
+            (&catalogue::SERVER_CPU, &front.cpu.percent),
+            (&catalogue::CPU_LIMIT, &front.cpu.limit),
+            (&catalogue::CPU_CORES, &front.cpu.cores),
+        ] {
+            page.set(metric, &[], measure.value());
+        }
         page.set(&catalogue::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         let counters = [
             (&catalogue::CONNECTIONS, front.connections.value()),

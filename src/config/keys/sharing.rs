@@ -244,7 +244,7 @@ pub(super) const KEYS: &[Key] = &[
         "sharing.servers[].accept_limit.cpu_utilization",
         count("percent", 1, 100),
         "75",
-        "Not enforced yet: new connections will be refused above this share of the cores we may run on.",
+        "New connections are refused above this share of our control group's CPU quota, or without one of the cores we may run on; 100: never.",
     ),
     Key::new(
         "sharing.servers[].accept_limit.connection_count",
@@ -252,6 +252,13 @@ pub(super) const KEYS: &[Key] = &[
         "4000",
         "Connections above this number are refused.",
     ),
+    Key::new(
+        "sharing.servers[].accept_limit.connections_per_source",
+        count("connections", 1, 10_000_000),
+        "auto",
+        "Connections of one address above this number are refused. Default: as many as of all.",
+    )
+    .ours(),
 ];
 
 const KUBERNETES: &str = "Only with `finder_type: kubernetes`, which is not built yet.";

@@ -48,6 +48,7 @@ pub(super) fn server(servers: &At<'_>, findings: &mut Findings) -> Option<Server
         authentication,
         max_connections: at.child("accept_limit.connection_count").whole()?,
         max_cpu_percent: at.child("accept_limit.cpu_utilization").whole()?,
+        max_connections_per_source: at.child("accept_limit.connections_per_source").whole(),
         forward_unknown_methods: at.child("forward_unknown_methods").flag(),
     })
 }

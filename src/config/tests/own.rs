@@ -12,6 +12,7 @@ use crate::config::keys;
 use crate::config::settings::{Balance, LogFormat};
 use crate::config::tree::{Scalar, Style};
 use crate::config::{Config, reference};
+use crate::limit::cgroup::recorded;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -59,6 +60,9 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(settings.server.max_recv_msg_size, 50 << 20);
     assert_eq!(settings.server.max_concurrent_streams, 1_024);
     assert!(settings.server.forward_unknown_methods);
+    assert_eq!(settings.server.max_cpu_percent, 75);
+    assert_eq!(settings.server.max_connections, 4_000);
+    assert_eq!(settings.server.max_connections_per_source, None);
     assert_eq!(settings.client.servers[0].host, "localhost");
     assert_eq!(settings.client.balance, Balance::RoundRobin);
     assert_eq!(settings.client.max_in_flight, 4);
@@ -88,6 +92,7 @@ fn our_own_keys_are_read() {
     assert_eq!(weights, [2, 1, 1]);
     assert_eq!(settings.client.balance, Balance::LeastInFlight);
     assert_eq!(settings.client.max_in_flight, 8);
+    assert_eq!(settings.server.max_connections_per_source, Some(50));
     assert_eq!(settings.limits.memory_bytes, 1 << 30);
     assert_eq!(
         settings.pipes[0].queue.expect("a queue").when_full,
@@ -231,25 +236,10 @@ fn the_reference_is_up_to_date() {
 }
 
 #[test]
-fn the_cgroup_limit_is_the_tightest_of_both_versions() {
-    let root = tempfile::tempdir().expect("a directory");
-    let write = |path: &str, text: &str| {
-        let path = root.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("a parent")).expect("writable");
-        std::fs::write(path, text).expect("writable");
-    };
-    write("pod/memory.max", "1073741824\n");
-    write("pod/main/memory.max", "max\n");
-    assert_eq!(memory_limit(root.path(), "0::/pod/main\n"), Some(1 << 30));
-    assert_eq!(memory_limit(root.path(), "0::/elsewhere\n"), None);
-    write("memory/memory.limit_in_bytes", "9223372036854771712\n");
-    assert_eq!(
-        memory_limit(root.path(), "4:memory:/docker/x\n3:cpu:/\n"),
-        None
-    );
-    write("memory/docker/x/memory.limit_in_bytes", "268435456\n");
-    assert_eq!(
-        memory_limit(root.path(), "4:memory:/docker/x\n3:cpu:/\n"),
-        Some(256 << 20)
-    );
+fn the_memory_limit_is_the_tightest_of_our_group_and_those_around_it() {
+    let limit = |machine: recorded::Machine| memory_limit(&machine.groups());
+    assert_eq!(limit(recorded::unified()), Some(1 << 30));
+    assert_eq!(limit(recorded::namespaced()), Some(256 << 20));
+    assert_eq!(limit(recorded::version_1()), Some(512 << 20));
+    assert_eq!(limit(recorded::hybrid()), None);
 }

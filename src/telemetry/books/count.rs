@@ -1,4 +1,4 @@
-//! The two kinds of numbers in the books.
+//! The kinds of numbers in the books.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -39,5 +39,21 @@ impl Gauge {
     /// The number now; 0 while a decrement has overtaken its increment.
     pub fn value(&self) -> u64 {
         u64::try_from(self.0.load(Ordering::Acquire)).unwrap_or(0)
+    }
+}
+
+/// Something that was measured.
+#[derive(Debug, Default)]
+pub struct Measure(AtomicU64);
+
+impl Measure {
+    /// The latest measurement.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Release);
+    }
+
+    /// What was measured last; 0 before anything was.
+    pub fn value(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Acquire))
     }
 }

@@ -1,6 +1,7 @@
 //! The books of the front: connections, streams, and why some of them were refused.
 
 use super::count::{Count, Gauge};
+use super::cpu::CpuBooks;
 
 /// Why a connection ended before its peer closed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +14,23 @@ pub enum ConnectionError {
     Tls,
     /// Above the number of connections that we serve.
     Limit,
+    /// Above the share of CPU at which we serve more.
+    Cpu,
+    /// Above the number of connections that one address may have.
+    Source,
     /// The socket failed.
     Io,
 }
 
 impl ConnectionError {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Handshake,
         Self::Protocol,
         Self::Tls,
         Self::Limit,
+        Self::Cpu,
+        Self::Source,
         Self::Io,
     ];
 
@@ -34,6 +41,8 @@ impl ConnectionError {
             Self::Protocol => "protocol",
             Self::Tls => "tls",
             Self::Limit => "limit",
+            Self::Cpu => "cpu_limit",
+            Self::Source => "source_limit",
             Self::Io => "io",
         }
     }
@@ -117,6 +126,8 @@ pub struct FrontBooks {
     pub streams: Count,
     /// Streams that are not read because a queue or the budget is full.
     pub paused_streams: Gauge,
+    /// What we use of the CPU.
+    pub cpu: CpuBooks,
     /// Bytes of request bodies.
     pub received_bytes: Count,
     connection_errors: [Count; ConnectionError::ALL.len()],

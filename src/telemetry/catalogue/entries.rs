@@ -49,7 +49,21 @@ pub static SERVER_CPU: Metric = gauge(
     "grpc_server_cpu_gauge",
     "percent",
     &[],
-    "CPU time of this process, in percent of what it may use, over at least the last 5 seconds. Satellite's name; there it is the whole host's.",
+    "CPU time of our own control group, or of this process where that is the whole machine, in percent of perigee_cpu_cores, over the last 5 seconds. Satellite's name; there it is the whole host's.",
+);
+/// `perigee_cpu_limit`.
+pub static CPU_LIMIT: Metric = gauge(
+    "perigee_cpu_limit",
+    "percent",
+    &[],
+    "grpc_server_cpu_gauge above which new connections are refused; 100 is never exceeded.",
+);
+/// `perigee_cpu_cores`.
+pub static CPU_CORES: Metric = gauge(
+    "perigee_cpu_cores",
+    "cores",
+    &[],
+    "Cores that we may use: the tightest quota of our control group and those around it, or those of the affinity mask.",
 );
 /// `perigee_received_messages_total`.
 pub static RECEIVED: Metric = counter(
@@ -328,7 +342,7 @@ pub static CALL_SECONDS: Metric = histogram(
 );
 
 /// All of them, Satellite's first.
-pub static ALL: [&Metric; 45] = [
+pub static ALL: [&Metric; 47] = [
     &GATHERER_RECEIVE_COUNT,
     &QUEUE_OUTPUT_COUNT,
     &SENDER_OUTPUT_COUNT,
@@ -336,6 +350,8 @@ pub static ALL: [&Metric; 45] = [
     &QUEUE_PARTITION_SIZE,
     &SERVER_CONNECTIONS,
     &SERVER_CPU,
+    &CPU_LIMIT,
+    &CPU_CORES,
     &RECEIVED,
     &RECEIVED_BYTES,
     &ACKNOWLEDGED,

@@ -54,6 +54,10 @@ fn busy() -> Exporter {
     pipe.dropped(DropReason::Expired, 2);
     exporter.books.front.connection_opened();
     exporter.books.front.refused(Refusal::Oversized);
+    exporter.books.front.connection_failed(ConnectionError::Cpu);
+    exporter.books.front.cpu.percent.set(31.5);
+    exporter.books.front.cpu.limit.set(75.0);
+    exporter.books.front.cpu.cores.set(0.5);
     let node = exporter.books.node(node());
     node.delivered.add(4);
     node.ready_connections.inc();
@@ -178,6 +182,7 @@ fn satellites_metrics_say_what_they_said() {
             3.0,
         ),
         ("grpc_server_connection_count", vec![], 1.0),
+        ("grpc_server_cpu_gauge", vec![], 31.5),
     ] {
         assert_eq!(sample(&page, name, &labels), value, "{name}{labels:?}");
     }
@@ -204,6 +209,13 @@ fn our_metrics_show_the_books() {
             1.0,
         ),
         (&catalogue::BUDGET_USED, vec![], 500.0),
+        (&catalogue::CPU_LIMIT, vec![], 75.0),
+        (&catalogue::CPU_CORES, vec![], 0.5),
+        (
+            &catalogue::CONNECTION_ERRORS,
+            vec![("reason", "cpu_limit")],
+            1.0,
+        ),
     ] {
         assert_eq!(sample(&page, metric.name, &labels), value, "{metric:?}");
     }
