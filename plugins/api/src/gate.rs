@@ -1,43 +1,30 @@
-//! A counting gate: takers wait when it is full and are woken when it has room again.
+//! A counting gate: takers wait when it is full and are called when it has room again.
 //!
-//! Taking and giving back are single atomic operations as long as nobody waits. Waiters are woken
-//! together once an eighth of the limit is free (at any release when the limit is below eight):
-//! waking them all at every single release would make hundreds of blocked streams run for each
-//! message delivered. One that still finds no room for what it wants registers again.
+//! Taking and giving back are single atomic operations as long as nobody waits. Once somebody does,
+//! room is given out by turns, over sources, over each source's connections and over each
+//! connection's streams ([`WaiterId::of`]): a source with a thousand waiting streams gets no more
+//! than one with a single stream. As many are called as there is room for what they want, and that
+//! room is kept until they have looked, so it does not matter who runs first, and nobody who has just
+//! passed or comes anew gets ahead of those who wait. Calling no more than fit also keeps hundreds of
+//! blocked streams from running for each message delivered.
 //!
-//! Above that mark, which is never left when stuck messages hold more, a release wakes one waiter
-//! whose amount fits. It stays registered until it has looked or has given up, and then the next
-//! that fits is woken, so room never lies idle for want of a further release.
+//! Who wants more than there is room for is passed over, and is the first to be asked when there is
+//! more; so room never lies idle while it is enough for somebody. Messages that are stuck in the gate
+//! for long thus hold up only who wants more than they leave.
+//!
+//! # Invariant
+//! When everybody who was called has looked or given up, nobody waits for what would fit.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 
-/// Names a waiter, so that polling twice registers once. Unique within the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WaiterId(u64);
+mod line;
+mod turns;
 
-impl WaiterId {
-    /// The name as bytes, for those who need a unique key.
-    pub fn to_bytes(self) -> [u8; 8] {
-        self.0.to_le_bytes()
-    }
-
-    /// A new name.
-    pub fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// What somebody waits for.
-#[derive(Debug)]
-struct Waiting {
-    amount: u64,
-    waker: Waker,
-}
+pub use line::WaiterId;
+use line::{Line, Waiting};
 
 /// A level with a limit.
 #[derive(Debug)]
@@ -45,7 +32,7 @@ pub struct Gate {
     level: AtomicU64,
     limit: u64,
     waiting: AtomicUsize,
-    waiters: Mutex<BTreeMap<WaiterId, Waiting>>,
+    line: Mutex<Line>,
 }
 
 impl Gate {
@@ -55,7 +42,7 @@ impl Gate {
             level: AtomicU64::new(0),
             limit,
             waiting: AtomicUsize::new(0),
-            waiters: Mutex::new(BTreeMap::new()),
+            line: Mutex::default(),
         }
     }
 
@@ -88,7 +75,7 @@ impl Gate {
         self.level.fetch_add(amount, Ordering::SeqCst);
     }
 
-    /// Takes `amount` if it fits.
+    /// Takes `amount` if it fits, whoever waits.
     pub fn try_take(&self, amount: u64) -> bool {
         self.level
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| {
@@ -98,13 +85,13 @@ impl Gate {
             .is_ok()
     }
 
-    /// Takes `amount`, or registers the waiter and is woken when there is room again.
+    /// Takes `amount`, or registers the waiter and wakes it when it is its turn.
     pub fn poll_take(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_until(waiter, amount, cx, || self.try_take(amount))
     }
 
-    /// Whether `amount` fits, without taking it; registers the waiter, which is woken when there is
-    /// room again, if it does not.
+    /// Whether `amount` fits, without taking it; registers the waiter, which is woken when it is its
+    /// turn, if it does not. Who then does not take it has to say so ([`offer`](Self::offer)).
     pub fn poll_room(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_until(waiter, amount, cx, || self.has_room(amount))
     }
@@ -116,40 +103,47 @@ impl Gate {
         cx: &mut Context<'_>,
         passes: impl Fn() -> bool,
     ) -> Poll<()> {
-        if passes() {
-            self.forget(waiter);
+        if self.waiting.load(Ordering::SeqCst) == 0 && passes() {
             return Poll::Ready(());
         }
-        {
-            let mut waiters = self.waiters.lock();
-            let waker = cx.waker().clone();
-            let known = waiters.insert(waiter, Waiting { amount, waker });
-            self.waiting.store(waiters.len(), Ordering::SeqCst);
-            // It may have been woken for room that is too small for it by now.
-            if known.is_some() {
-                self.wake_one(&waiters, Some(waiter));
+        let mut line = self.line.lock();
+        let kept = line.uncall(waiter);
+        if kept.is_some_and(|_| amount <= self.room(&line)) && passes() {
+            if kept > Some(amount) {
+                self.call(&mut line, None);
             }
-        }
-        // A release between the first look and the registration has woken nobody: look again.
-        if passes() {
-            self.forget(waiter);
+            self.count(&line);
             return Poll::Ready(());
         }
+        let waker = cx.waker().clone();
+        line.enter(waiter, Waiting { amount, waker }, kept.is_some());
+        // A release that does not see this has happened before, and what it freed is called for here.
+        self.count(&line);
+        self.call(&mut line, Some(waiter));
+        if !line.is_called(waiter) {
+            return Poll::Pending;
+        }
+        if passes() {
+            line.uncall(waiter);
+            self.count(&line);
+            return Poll::Ready(());
+        }
+        // Taken in the meantime by somebody who does not ask: look again.
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Gives `amount` back and wakes the waiters when enough has become free.
+    /// Gives `amount` back and calls those who fit now.
     pub fn give_back(&self, amount: u64) {
         let before = self.level.fetch_sub(amount, Ordering::SeqCst);
         debug_assert!(before >= amount, "gave back {amount} of {before}");
-        let now = before.saturating_sub(amount);
-        if self.waiting.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        if now <= self.limit - self.limit / 8 {
-            self.wake_all();
-        } else {
-            self.wake_one(&self.waiters.lock(), None);
+        self.offer();
+    }
+
+    /// Calls those who fit: after [`poll_room`](Self::poll_room) was ready and nothing was taken.
+    pub fn offer(&self) {
+        if self.has_waiters() {
+            self.call(&mut self.line.lock(), None);
         }
     }
 
@@ -158,162 +152,45 @@ impl Gate {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
+    /// Whether this one waits.
+    pub fn is_waiting(&self, waiter: WaiterId) -> bool {
+        self.has_waiters() && self.line.lock().contains(waiter)
+    }
+
     /// Stops waiting.
     pub fn forget(&self, waiter: WaiterId) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        if !self.has_waiters() {
             return;
         }
-        let mut waiters = self.waiters.lock();
-        let known = waiters.remove(&waiter);
-        self.waiting.store(waiters.len(), Ordering::SeqCst);
-        if known.is_some() {
-            self.wake_one(&waiters, None);
+        let mut line = self.line.lock();
+        match line.uncall(waiter) {
+            Some(_) => self.call(&mut line, None),
+            None => line.leave(waiter),
+        }
+        self.count(&line);
+    }
+
+    /// What nobody has taken and nobody is called for.
+    fn room(&self, line: &Line) -> u64 {
+        match self.level().saturating_add(line.kept()) {
+            0 => u64::MAX,
+            taken => self.limit.saturating_sub(taken),
         }
     }
 
-    /// Wakes the first waiter, this one aside, whose amount fits.
-    fn wake_one(&self, waiters: &BTreeMap<WaiterId, Waiting>, aside: Option<WaiterId>) {
-        // Nearly always: nothing is free.
-        if !self.has_room(1) {
-            return;
-        }
-        let fitting = waiters
-            .iter()
-            .find(|(id, waiting)| Some(**id) != aside && self.has_room(waiting.amount));
-        if let Some((_, waiting)) = fitting {
-            waiting.waker.wake_by_ref();
+    /// Calls by turns all who fit. The one who looks just now need not be woken.
+    fn call(&self, line: &mut Line, looking: Option<WaiterId>) {
+        while let Some((waiter, waker)) = line.call_next(self.room(line)) {
+            if Some(waiter) != looking {
+                waker.wake();
+            }
         }
     }
 
-    fn wake_all(&self) {
-        let woken = {
-            let mut waiters = self.waiters.lock();
-            self.waiting.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *waiters)
-        };
-        for waiting in woken.into_values() {
-            waiting.waker.wake();
-        }
+    fn count(&self, line: &Line) {
+        self.waiting.store(line.len(), Ordering::SeqCst);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::task::Wake;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    /// Each with a bell of its own.
-    fn waiters<const N: usize>() -> [(WaiterId, Arc<Woken>, Waker); N] {
-        std::array::from_fn(|_| {
-            let woken = Arc::new(Woken::default());
-            let waker = Waker::from(Arc::clone(&woken));
-            (WaiterId::next(), woken, waker)
-        })
-    }
-
-    fn wakes<const N: usize>(waiters: &[(WaiterId, Arc<Woken>, Waker); N]) -> [usize; N] {
-        std::array::from_fn(|at| waiters[at].1.0.load(Ordering::SeqCst))
-    }
-
-    #[test]
-    fn all_are_woken_once_an_eighth_is_free_and_one_that_fits_before() {
-        let gate = Gate::new(80);
-        let all = waiters::<3>();
-        let poll = |at: usize, amount| {
-            let (waiter, _, waker) = &all[at];
-            gate.poll_take(*waiter, amount, &mut Context::from_waker(waker))
-        };
-        gate.take(80);
-        for (at, amount) in [(0, 20), (1, 5), (2, 5)] {
-            assert!(poll(at, amount).is_pending());
-            assert!(poll(at, amount).is_pending(), "twice registers once");
-        }
-        gate.give_back(9);
-        assert_eq!(wakes(&all), [0, 1, 0], "the first that fits");
-        gate.give_back(1);
-        assert_eq!(wakes(&all), [1, 2, 1]);
-    }
-
-    #[test]
-    fn room_above_the_mark_is_passed_on_without_a_further_release() {
-        let gate = Gate::new(80);
-        let all = waiters::<4>();
-        let poll = |at: usize, amount| {
-            let (waiter, _, waker) = &all[at];
-            gate.poll_take(*waiter, amount, &mut Context::from_waker(waker))
-        };
-        gate.take(80);
-        for at in 0..4 {
-            assert!(poll(at, 3).is_pending());
-        }
-        gate.give_back(8);
-        assert_eq!(wakes(&all), [1, 0, 0, 0]);
-        assert!(poll(0, 3).is_ready());
-        assert_eq!(wakes(&all), [1, 1, 0, 0]);
-        gate.forget(all[1].0);
-        assert_eq!(wakes(&all), [1, 1, 1, 0], "one that gives up passes it on");
-        assert!(poll(2, 6).is_pending());
-        assert_eq!(wakes(&all), [1, 1, 1, 1], "and one that wants more by now");
-        assert!(poll(3, 3).is_ready());
-        assert_eq!(gate.level(), 78);
-    }
-
-    #[test]
-    fn what_is_larger_than_the_gate_passes_an_empty_one() {
-        let gate = Gate::new(10);
-        assert!(gate.try_take(11));
-        assert!(!gate.try_take(1));
-        gate.give_back(11);
-        assert!(gate.try_take(1));
-        assert!(!gate.try_take(11));
-    }
-
-    #[test]
-    fn asking_for_room_takes_nothing_and_is_woken() {
-        let gate = Gate::new(3);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut cx = Context::from_waker(&waker);
-        let waiter = WaiterId::next();
-        assert!(gate.poll_room(waiter, 3, &mut cx).is_ready());
-        assert_eq!(gate.level(), 0);
-        gate.take(3);
-        assert_eq!(gate.shortage(1), 1);
-        assert_eq!(gate.shortage(9), 3, "fits when empty");
-        assert!(gate.poll_room(waiter, 1, &mut cx).is_pending());
-        gate.give_back(1);
-        assert_eq!(
-            woken.0.load(Ordering::SeqCst),
-            1,
-            "a small gate wakes at once"
-        );
-        assert!(gate.poll_room(waiter, 1, &mut cx).is_ready());
-        assert_eq!(gate.level(), 2);
-    }
-
-    #[test]
-    fn a_forgotten_waiter_is_not_woken() {
-        let gate = Gate::new(8);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let waiter = WaiterId::next();
-        gate.take(8);
-        assert!(
-            gate.poll_take(waiter, 1, &mut Context::from_waker(&waker))
-                .is_pending()
-        );
-        gate.forget(waiter);
-        gate.give_back(8);
-        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
-    }
-}
+mod tests;

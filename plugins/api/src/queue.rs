@@ -125,8 +125,9 @@ pub trait Queue: Debug + Send + Sync {
     /// Messages that the whole queue may hold.
     fn capacity(&self) -> u64;
 
-    /// Whether `bytes` may be pushed to the partition now. Pending registers the waiter, which is
-    /// woken when there is room again. Always ready unless the queue blocks when full.
+    /// Whether what is `arriving` may be pushed to the partition now. Pending registers the waiter,
+    /// which is woken when there is room again and it is its turn. Always ready unless the queue
+    /// blocks when full.
     ///
     /// Readiness is not a reservation: several writers that were ready together may all push, so a
     /// queue can exceed its limits by what its writers hold in their hands.
@@ -134,9 +135,12 @@ pub trait Queue: Debug + Send + Sync {
         &self,
         partition: usize,
         waiter: WaiterId,
-        bytes: u64,
+        arriving: Settled,
         cx: &mut Context<'_>,
     ) -> Poll<()>;
+
+    /// Who was ready to push has not done so: others may.
+    fn offer(&self, partition: usize);
 
     /// Stops waiting.
     fn forget(&self, partition: usize, waiter: WaiterId);

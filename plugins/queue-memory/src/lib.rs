@@ -125,22 +125,32 @@ impl Queue for MemoryQueue {
         &self,
         partition: usize,
         waiter: WaiterId,
-        bytes: u64,
+        arriving: Settled,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if self.options.when_full != WhenFull::Block {
             return Poll::Ready(());
         }
-        if self.partitions[partition]
-            .gate
-            .poll_room(waiter, 1, cx)
-            .is_pending()
-        {
+        let (messages, bytes) = (&self.partitions[partition].gate, self.budget.gate());
+        // Who waits for bytes has had its turn for messages: having to wait for both turns at the
+        // same time, nobody might ever pass.
+        let had_turn = bytes.is_waiting(waiter) && messages.has_room(arriving.count);
+        if !had_turn && messages.poll_room(waiter, arriving.count, cx).is_pending() {
             // Who does not look at a gate must not be the one that it wakes.
-            self.budget.gate().forget(waiter);
+            bytes.forget(waiter);
             return Poll::Pending;
         }
-        self.budget.gate().poll_room(waiter, bytes, cx)
+        let polled = bytes.poll_room(waiter, arriving.bytes, cx);
+        if polled.is_pending() {
+            // Others may want less.
+            messages.offer();
+        }
+        polled
+    }
+
+    fn offer(&self, partition: usize) {
+        self.partitions[partition].gate.offer();
+        self.budget.gate().offer();
     }
 
     fn forget(&self, partition: usize, waiter: WaiterId) {

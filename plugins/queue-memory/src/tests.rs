@@ -15,6 +15,7 @@ use crate::{MemoryQueue, Options, wire};
 
 mod full;
 mod model;
+mod shares;
 mod threads;
 
 const LINGER: Duration = Duration::from_secs(1);
@@ -24,6 +25,12 @@ const LIMITS: Limits = Limits {
     linger: LINGER,
     shares: 1,
     smallest_share: 1,
+};
+
+/// One message of eight bytes with its prefix.
+const ONE: Settled = Settled {
+    count: 1,
+    bytes: 13,
 };
 
 #[derive(Default)]

@@ -63,7 +63,7 @@ impl Adapted {
                 // What is held is charged already. If it waited for room before it went on, calls
                 // that together hold all the room would wait for each other.
                 self.push_all(entry);
-                ready!(entry.poll_room(1, cx));
+                ready!(entry.poll_room(cx));
             } else {
                 ready!(self.poll_push_all(entry, cx));
             }

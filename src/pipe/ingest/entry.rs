@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use perigee_plugin_api::gate::WaiterId;
-use perigee_plugin_api::queue::{LaneKey, Queue, Record, WhenFull};
+use perigee_plugin_api::queue::{LaneKey, Queue, Record, Settled, WhenFull};
 use perigee_protocols::adapter::Lane;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -78,10 +78,16 @@ impl Entry {
         }
     }
 
-    /// Waits until there is room for so many bytes.
-    pub(super) fn poll_room(&self, bytes: u64, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until there is any room, and takes none.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.poll_ready(Settled { count: 1, bytes: 1 }, cx));
+        self.queue.offer(self.partition);
+        Poll::Ready(())
+    }
+
+    fn poll_ready(&self, arriving: Settled, cx: &mut Context<'_>) -> Poll<()> {
         self.queue
-            .poll_ready(self.partition, self.waiter, bytes, cx)
+            .poll_ready(self.partition, self.waiter, arriving, cx)
     }
 
     /// Takes a run when there is room. When pending, it is called again with the same run.
@@ -92,12 +98,12 @@ impl Entry {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if count <= self.longest_run {
-            ready!(self.poll_room(framed.len() as u64, cx));
+            ready!(self.poll_ready(weight(framed, count), cx));
             self.push(framed, count, 0);
             return Poll::Ready(());
         }
         for message in messages(&framed[self.done..]) {
-            ready!(self.poll_room(message.len() as u64, cx));
+            ready!(self.poll_ready(weight(message, 1), cx));
             self.push(message, 1, 0);
             self.done += message.len();
         }
@@ -145,6 +151,13 @@ impl Entry {
             // A queue that blocks lets go of nothing until it is closed.
             Some(WhenFull::Block) | None => DropReason::Shutdown,
         }
+    }
+}
+
+fn weight(framed: &[u8], count: u32) -> Settled {
+    Settled {
+        count: count.into(),
+        bytes: framed.len() as u64,
     }
 }
 

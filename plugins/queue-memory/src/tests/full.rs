@@ -1,5 +1,7 @@
 //! What happens when there is no room.
 
+use std::task::Poll;
+
 use super::*;
 
 #[test]
@@ -10,9 +12,9 @@ fn a_blocking_queue_lets_writers_wait_for_messages_and_for_bytes() {
         let waker = Waker::from(Arc::clone(&writer));
         let mut cx = Context::from_waker(&waker);
         let waiter = WaiterId::next();
-        assert!(bench.queue.poll_ready(0, waiter, 13, &mut cx).is_ready());
+        assert!(bench.queue.poll_ready(0, waiter, ONE, &mut cx).is_ready());
         assert_eq!(bench.push(&lane(0), &[8; 10]), Dropped::default());
-        assert!(bench.queue.poll_ready(0, waiter, 13, &mut cx).is_pending());
+        assert!(bench.queue.poll_ready(0, waiter, ONE, &mut cx).is_pending());
         assert_eq!(
             bench.push(&lane(0), &[8; 2]),
             Dropped::default(),
@@ -20,12 +22,12 @@ fn a_blocking_queue_lets_writers_wait_for_messages_and_for_bytes() {
         );
         let batch = bench.batch(&LIMITS);
         assert!(
-            bench.queue.poll_ready(0, waiter, 13, &mut cx).is_pending(),
+            bench.queue.poll_ready(0, waiter, ONE, &mut cx).is_pending(),
             "what is in flight counts"
         );
         bench.settle(&batch);
         assert_eq!(writer.0.load(Ordering::SeqCst), 1);
-        assert!(bench.queue.poll_ready(0, waiter, 13, &mut cx).is_ready());
+        assert!(bench.queue.poll_ready(0, waiter, ONE, &mut cx).is_ready());
     }
 }
 
@@ -35,11 +37,90 @@ fn a_writer_that_gave_up_is_not_woken() {
     bench.push(&lane(0), &[8; 10]);
     let waiter = WaiterId::next();
     let mut cx = Context::from_waker(&bench.waker);
-    assert!(bench.queue.poll_ready(0, waiter, 13, &mut cx).is_pending());
+    assert!(bench.queue.poll_ready(0, waiter, ONE, &mut cx).is_pending());
     bench.queue.forget(0, waiter);
     let batch = bench.batch(&LIMITS);
     bench.settle(&batch);
     assert_eq!(bench.wakes(), 0);
+}
+
+/// Waiters with a bell of their own, and what they want.
+struct Writer {
+    waiter: WaiterId,
+    woken: Arc<Woken>,
+    arriving: Settled,
+}
+
+impl Writer {
+    fn new(count: u64, bytes: u64) -> Self {
+        Self {
+            waiter: WaiterId::next(),
+            woken: Arc::default(),
+            arriving: Settled { count, bytes },
+        }
+    }
+
+    fn poll(&self, bench: &Bench) -> Poll<()> {
+        let waker = Waker::from(Arc::clone(&self.woken));
+        let mut cx = Context::from_waker(&waker);
+        let queue = &bench.queue;
+        queue.poll_ready(0, self.waiter, self.arriving, &mut cx)
+    }
+
+    fn wakes(&self) -> usize {
+        self.woken.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_run_waits_until_all_of_it_fits() {
+    let mut bench = Bench::new(10, 1 << 20, WhenFull::Block);
+    bench.push(&lane(0), &[8; 10]);
+    let writer = Writer::new(4, 52);
+    assert!(writer.poll(&bench).is_pending());
+    let batch = bench.batch(&LIMITS);
+    let part = |count| Settled {
+        count,
+        bytes: count * ONE.bytes,
+    };
+    bench.queue.settle(0, &batch.lane, part(3), false);
+    assert_eq!(writer.wakes(), 0);
+    bench.queue.settle(0, &batch.lane, part(7), true);
+    assert_eq!(writer.wakes(), 1);
+    assert!(writer.poll(&bench).is_ready());
+}
+
+#[test]
+fn room_for_messages_that_one_has_no_bytes_for_is_offered_to_the_next() {
+    let mut bench = Bench::new(1, 1000, WhenFull::Block);
+    bench.push(&lane(0), &[8]);
+    bench.budget.gate().take(900);
+    let (large, small) = (Writer::new(1, 500), Writer::new(1, 13));
+    assert!(large.poll(&bench).is_pending() && small.poll(&bench).is_pending());
+    bench.now += LINGER;
+    let batch = bench.batch(&LIMITS);
+    bench.settle(&batch);
+    assert_eq!((large.wakes(), small.wakes()), (1, 0));
+    assert!(large.poll(&bench).is_pending());
+    assert_eq!(small.wakes(), 1);
+    assert!(small.poll(&bench).is_ready());
+}
+
+#[test]
+fn who_waits_for_bytes_keeps_its_turn_for_messages() {
+    let mut bench = Bench::new(1, 1000, WhenFull::Block);
+    bench.budget.gate().take(1000);
+    let (first, second) = (Writer::new(1, 13), Writer::new(1, 13));
+    assert!(first.poll(&bench).is_pending());
+    bench.push(&lane(0), &[8]);
+    assert!(second.poll(&bench).is_pending());
+    bench.now += LINGER;
+    let batch = bench.batch(&LIMITS);
+    bench.settle(&batch);
+    assert_eq!((first.wakes(), second.wakes()), (0, 1));
+    bench.budget.gate().give_back(13);
+    assert_eq!(first.wakes(), 1);
+    assert!(first.poll(&bench).is_ready());
 }
 
 #[test]
@@ -54,7 +135,7 @@ fn drop_newest_lets_go_of_what_arrives() {
         assert!(
             bench
                 .queue
-                .poll_ready(0, WaiterId::next(), 1, &mut cx)
+                .poll_ready(0, WaiterId::next(), ONE, &mut cx)
                 .is_ready()
         );
         bench.now += LINGER;

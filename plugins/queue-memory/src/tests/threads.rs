@@ -35,7 +35,7 @@ fn write(queue: &MemoryQueue, writer: u32, messages: u32) {
     for number in 0..messages {
         let mut message = vec![0, 0, 0, 0, 8];
         message.extend_from_slice(&u64::from(number).to_be_bytes());
-        while queue.poll_ready(0, waiter, 13, &mut cx).is_pending() {
+        while queue.poll_ready(0, waiter, ONE, &mut cx).is_pending() {
             park();
         }
         let now = Instant::now();
@@ -53,7 +53,7 @@ fn write(queue: &MemoryQueue, writer: u32, messages: u32) {
 fn blocked_writers_and_a_waiting_consumer_always_go_on() {
     const WRITERS: u32 = 4;
     const MESSAGES: u32 = 3000;
-    for (messages, bytes) in [(16, 1 << 20), (1 << 20, 200)] {
+    for (messages, bytes) in [(16, 1 << 20), (1 << 20, 200), (16, 200)] {
         let bench = Bench::new(messages, bytes, WhenFull::Block);
         let limits = Limits {
             linger: Duration::ZERO,

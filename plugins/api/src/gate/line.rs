@@ -1,0 +1,173 @@
+//! Who waits at a gate, who has been called, and what is kept for those.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use super::turns::{One, Turns, Waits};
+
+/// Names a waiter, so that polling twice registers once, and says where it belongs. Unique within
+/// the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaiterId {
+    source: Source,
+    connection: u64,
+    stream: u64,
+}
+
+/// Who shares a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Address(IpAddr),
+    /// Nobody else.
+    Alone(u64),
+}
+
+impl WaiterId {
+    /// A new name of something that belongs to nobody else: it has turns of its own.
+    pub fn next() -> Self {
+        let stream = number();
+        Self {
+            source: Source::Alone(stream),
+            connection: 0,
+            stream,
+        }
+    }
+
+    /// A new name of a stream on a connection of a client. It shares its turns with the other
+    /// streams of the connection, and these theirs with the client's other connections.
+    pub fn of(source: IpAddr, connection: u64) -> Self {
+        Self {
+            source: Source::Address(source.to_canonical()),
+            connection,
+            stream: number(),
+        }
+    }
+
+    /// The name as bytes, for those who need a unique key.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.stream.to_le_bytes()
+    }
+}
+
+fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What somebody waits for.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) amount: u64,
+    pub(super) waker: Waker,
+}
+
+type Streams = Turns<u64, One<Waiting>>;
+type Connections = Turns<u64, Streams>;
+type Sources = Turns<Source, Connections>;
+
+/// The line at a gate.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    sources: Sources,
+    waiting: usize,
+    /// Woken for what is kept for them, and have not looked yet.
+    called: BTreeMap<WaiterId, u64>,
+    kept: u64,
+    /// Its turn has come, and there was too little room for it.
+    first: Option<WaiterId>,
+}
+
+type Name = <Sources as Waits>::Name;
+
+fn name(waiter: WaiterId) -> Name {
+    (waiter.source, (waiter.connection, (waiter.stream, ())))
+}
+
+fn named((source, (connection, (stream, ()))): Name) -> WaiterId {
+    WaiterId {
+        source,
+        connection,
+        stream,
+    }
+}
+
+impl Line {
+    /// How many wait or have been called.
+    pub(super) fn len(&self) -> usize {
+        self.waiting + self.called.len()
+    }
+
+    /// What is kept for those who have been called.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    pub(super) fn is_called(&self, waiter: WaiterId) -> bool {
+        self.called.contains_key(&waiter)
+    }
+
+    pub(super) fn contains(&self, waiter: WaiterId) -> bool {
+        self.is_called(waiter) || self.sources.get(name(waiter)).is_some()
+    }
+
+    /// Takes back a call: nothing is kept any more. Says what was.
+    pub(super) fn uncall(&mut self, waiter: WaiterId) -> Option<u64> {
+        let amount = self.called.remove(&waiter)?;
+        self.kept -= amount;
+        Some(amount)
+    }
+
+    /// Begins to wait, or goes on. `again`: its turn has come, but the room has gone.
+    pub(super) fn enter(&mut self, waiter: WaiterId, waiting: Waiting, again: bool) {
+        if self.sources.get(name(waiter)).is_none() {
+            self.waiting += 1;
+        }
+        // Nothing at all is nothing to wait for.
+        let amount = waiting.amount.max(1);
+        self.sources.insert(name(waiter), amount, waiting);
+        if again && self.first.is_none() {
+            self.first = Some(waiter);
+        }
+    }
+
+    /// Waits no longer, without having been called.
+    pub(super) fn leave(&mut self, waiter: WaiterId) {
+        self.remove(waiter, false);
+    }
+
+    /// Calls whoever is next and wants no more than `room`, which is kept for it from now on.
+    pub(super) fn call_next(&mut self, room: u64) -> Option<(WaiterId, Waker)> {
+        if self.waiting == 0 || room == 0 {
+            return None;
+        }
+        let first = self.first.filter(|first| {
+            let waiting = self.sources.get(name(*first));
+            waiting.is_some_and(|waiting| waiting.amount <= room)
+        });
+        let (next, waiting) = match first {
+            // Its turn has been before.
+            Some(first) => (first, self.remove(first, false)?),
+            None => {
+                let next = named(self.sources.find(room)?);
+                // Whose turn it is, if it is passed over.
+                let turn = self.sources.find(u64::MAX).map(named);
+                self.first = self.first.or(turn.filter(|turn| *turn != next));
+                (next, self.remove(next, true)?)
+            }
+        };
+        self.called.insert(next, waiting.amount);
+        self.kept += waiting.amount;
+        Some((next, waiting.waker))
+    }
+
+    fn remove(&mut self, waiter: WaiterId, served: bool) -> Option<Waiting> {
+        let removed = self.sources.remove(name(waiter), served)?;
+        self.waiting -= 1;
+        if self.first == Some(waiter) {
+            self.first = None;
+        }
+        Some(removed)
+    }
+}
