@@ -1,7 +1,7 @@
 //! `perigee start` as a process, with a configuration in Satellite's form.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -111,8 +111,12 @@ pub struct GatewayConfig {
     pub memory_bytes: Option<u64>,
     /// `limits.workers`; `None`: the gateway's default.
     pub workers: Option<u32>,
+    /// `accept_limit.cpu_utilization`. Default 100: a benchmark saturates its core on purpose.
+    pub cpu_utilization: u32,
     /// Run on this core only.
     pub core: Option<usize>,
+    /// Directories of the control groups to run in.
+    pub groups: Vec<PathBuf>,
 }
 
 impl GatewayConfig {
@@ -138,7 +142,9 @@ impl GatewayConfig {
             flush_time: 100,
             memory_bytes: None,
             workers: None,
+            cpu_utilization: 100,
             core: None,
+            groups: Vec::new(),
         })
     }
 
@@ -173,14 +179,14 @@ sharing:
     - plugin_name: "grpc-server"
       address: "{address}"
       accept_limit:
-        # A benchmark saturates its core on purpose.
-        cpu_utilization: 100
+        cpu_utilization: {cpu_utilization}
         connection_count: 4000
 "#,
             level = self.log_level,
             telemetry = self.telemetry,
             client = self.client_yaml(),
             address = self.address,
+            cpu_utilization = self.cpu_utilization,
         );
         let limits = [
             ("memory_bytes", self.memory_bytes),
@@ -278,7 +284,7 @@ impl GatewayProcess {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("perigee.yaml");
         std::fs::write(&file, config.to_yaml())?;
-        let mut command = pinned(binary, config.core);
+        let mut command = within(&config.groups, pinned(binary, config.core));
         command.arg("start").arg("-c").arg(&file);
         if let Some(seconds) = config.hook_seconds {
             command.arg("-t").arg(seconds.to_string());
@@ -456,6 +462,21 @@ impl Stopped {
             by_pipe: by_pipe.to_owned(),
         })
     }
+}
+
+/// `command`, begun in these control groups, so that nothing of it has been outside.
+fn within(groups: &[PathBuf], command: Command) -> Command {
+    const JOIN: &str = r#"
+while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done
+shift
+exec "$@""#;
+    if groups.is_empty() {
+        return command;
+    }
+    let mut joining = Command::new("sh");
+    joining.args(["-c", JOIN, "sh"]).args(groups).arg("--");
+    joining.arg(command.get_program()).args(command.get_args());
+    joining
 }
 
 /// `program`, on one core if so wished.

@@ -1,0 +1,119 @@
+//! Connections above a limit, and those below it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use perigee::telemetry::books::ConnectionError;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::client::{Client, soon};
+use crate::gateway::Gateway;
+use crate::messages::*;
+use crate::raw::{Frame, GOAWAY, PREFACE, SETTINGS};
+
+/// Keeps sending one segment a call until told to stop; gives how many were acknowledged.
+async fn keep_sending(client: Client, name: usize, stop: Arc<AtomicBool>) -> usize {
+    let mut sent = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let segment = segment(&format!("{name}-{sent}"), "accepted");
+        client.unary(SEGMENTS, &segment).await.ok();
+        sent += 1;
+    }
+    sent
+}
+
+/// A whole connection of a client that does not wait for the other side before it speaks, as most:
+/// whatever it is told, up to the orderly end. A reset is an error.
+async fn speak_first(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let settings = Frame::new(SETTINGS, 0, 0, &[]).encode();
+    let call = Frame::call(1, SEGMENTS, &[]).encode();
+    stream
+        .write_all(&[PREFACE, &settings, &call].concat())
+        .await?;
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await?;
+    Ok(heard)
+}
+
+/// Scenario: 100 connections above `connection_count`, by the h2 crate and by hand, each with a call
+/// already on its way, while those that were accepted send on.
+/// Guarantees: each is told GOAWAY with NO_ERROR and no stream, and sees an end and no reset; every
+/// segment of the accepted ones arrives.
+#[tokio::test]
+async fn connections_above_the_limit_are_turned_away_in_order() {
+    const ACCEPTED: usize = 4;
+    let gateway =
+        Gateway::start_with(1, |settings| settings.server.max_connections = ACCEPTED).await;
+    let address = gateway.app.address;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut senders = JoinSet::new();
+    for name in 0..ACCEPTED {
+        let client = gateway.client().await;
+        client.catch_up().await;
+        senders.spawn(keep_sending(client, name, Arc::clone(&stop)));
+    }
+    let mut refused = JoinSet::new();
+    for number in 0..100 {
+        refused.spawn(async move {
+            if number % 2 == 0 {
+                let settings = Frame::new(SETTINGS, 0, 0, &[]).encode();
+                // No stream was served, and there is no error.
+                let goodbye = Frame::new(GOAWAY, 0, 0, &[0; 8]).encode();
+                let told = soon(speak_first(address)).await.unwrap();
+                assert_eq!(told, [settings, goodbye].concat());
+            } else {
+                let client = Client::of(address).await;
+                let ended = soon(client.over).await.unwrap();
+                assert!(ended.is_ok(), "{ended:?}");
+            }
+        });
+    }
+    while let Some(refused) = soon(refused.join_next()).await {
+        refused.unwrap();
+    }
+    assert_eq!(gateway.connection_errors(ConnectionError::Limit), 100);
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = 0;
+    while let Some(sent) = soon(senders.join_next()).await {
+        acknowledged += sent.unwrap();
+    }
+    assert!(acknowledged >= ACCEPTED, "{acknowledged}");
+    let Gateway { app, sinks } = gateway;
+    let report = soon(app.stop(Duration::from_secs(10))).await;
+    assert_eq!(report.totals.delivered, acknowledged as u64);
+    let ids = sinks[0].ids(SEGMENTS);
+    let arrived: BTreeSet<_> = ids.iter().map(|id| &id.id).collect();
+    assert_eq!((arrived.len(), ids.len()), (acknowledged, acknowledged));
+}
+
+/// Scenario: one address may have two connections and asks for a third.
+/// Guarantees: it is turned away, the gateway stays ready, and one that ends makes room.
+#[tokio::test]
+async fn one_address_does_not_take_all_connections() {
+    let two = |settings: &mut perigee::config::settings::Settings| {
+        settings.server.max_connections_per_source = Some(2);
+    };
+    let gateway = Gateway::start_with(1, two).await;
+    let first = gateway.client().await;
+    let second = gateway.client().await;
+    second.catch_up().await;
+    let third = gateway.client().await;
+    soon(third.over).await.unwrap().unwrap();
+    assert_eq!(gateway.connection_errors(ConnectionError::Source), 1);
+    // Our own probe of health is on one of the two, and is told that all is well.
+    assert_eq!(first.unary(HEALTH, b"").await.ok(), [0, 0, 0, 0, 2, 8, 1]);
+    first.over.abort();
+    drop(first);
+    gateway
+        .wait_for("one gone", |gateway| {
+            gateway.app.books.front.connections_open.value() == 1
+        })
+        .await;
+    gateway.client().await.catch_up().await;
+}
