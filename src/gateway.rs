@@ -102,6 +102,7 @@ impl Gateway {
             return self.pass_through(call, Some(served));
         };
         let origin = Origin {
+            source: call.peer.ip(),
             connection: call.connection,
             token: self.callers_token(call),
         };

@@ -1,5 +1,6 @@
 //! From a client's queued call into the pipe's queue.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -32,6 +33,8 @@ pub struct QueuedCall {
 
 /// Where a call comes from.
 pub struct Origin {
+    /// The client's address, which shares its turns when the queue is full.
+    pub source: IpAddr,
     /// Number of the connection.
     pub connection: u64,
     /// The caller's token, where callers' tokens are forwarded.
@@ -48,7 +51,8 @@ impl QueuedCall {
             group: None,
             token: origin.token,
         };
-        let entry = Entry::new(pipe, lane, WaiterId::next(), origin.connection)?;
+        let waiter = WaiterId::of(origin.source, origin.connection);
+        let entry = Entry::new(pipe, lane, waiter, origin.connection)?;
         let adapted = adapter::inbound(adapter, &pipe.adapter_options)
             .map(|adapter| Adapted::new(adapter, &pipe.budget));
         Some(Self { entry, adapted })

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use perigee::sink::fault::Fault;
 use perigee::telemetry::books::ConnectionError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::client::{Client, soon};
-use crate::gateway::Gateway;
+use crate::client::{Call, Client, soon};
+use crate::gateway::{Gateway, TRACING, pipe};
 use crate::messages::*;
 use crate::raw::{Frame, GOAWAY, PREFACE, SETTINGS};
 
@@ -116,4 +117,72 @@ async fn one_address_does_not_take_all_connections() {
         })
         .await;
     gateway.client().await.catch_up().await;
+}
+
+/// Sends segments on one call until told to stop.
+async fn pour(mut call: Call, name: String, stop: Arc<AtomicBool>) {
+    for number in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let message = padded_segment(&format!("{name}-{number}"), "shop", 124);
+        tokio::select! {
+            sent = call.send(framed(&message)) => sent.unwrap(),
+            // Whoever is waiting for credit is cut with the connection.
+            () = tokio::time::sleep(Duration::from_secs(20)) => break,
+        }
+    }
+}
+
+/// Scenario: one address pours 240 streams on four connections into a small queue before a slow node,
+/// and another address a single one.
+/// Guarantees: the single stream gets at least half of its half through, while the flood goes on.
+#[tokio::test]
+async fn a_flood_of_one_address_leaves_another_its_share_of_a_full_queue() {
+    let gateway = Gateway::start_with(1, |settings| {
+        settings.limits.workers = 1;
+        let tracing = pipe(settings, TRACING);
+        tracing.sender.max_buffer_size = 20;
+        let queue = tracing.queue.as_mut().unwrap();
+        (queue.event_buffer_size, queue.partition) = (100, 1);
+    })
+    .await;
+    let slow = Fault {
+        delay_ms: 20,
+        ..Fault::default()
+    };
+    gateway.sink().set_fault(slow);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut flood = Vec::new();
+    let mut pouring = JoinSet::new();
+    for connection in 0..4 {
+        let client = gateway.client().await;
+        for stream in 0..60 {
+            let call = client.open(SEGMENTS).await;
+            let name = format!("flood-{connection}-{stream}");
+            pouring.spawn(pour(call, name, Arc::clone(&stop)));
+        }
+        flood.push(client);
+    }
+    gateway
+        .wait_for("a flood that waits", |gateway| {
+            gateway.app.books.front.paused_streams.value() >= 200
+        })
+        .await;
+    gateway.sink().reset();
+    gateway.sink().set_fault(Fault {
+        delay_ms: 20,
+        ..Fault::default()
+    });
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let modest = Client::on(socket.connect(gateway.app.address).await.unwrap()).await;
+    let call = modest.open(SEGMENTS).await;
+    pouring.spawn(pour(call, "modest".to_owned(), Arc::clone(&stop)));
+    let sink = gateway.sink();
+    soon(sink.wait_until(|state| state.messages(SEGMENTS) >= 1500)).await;
+    let ids = sink.ids(SEGMENTS);
+    let share = ids.iter().filter(|id| id.id.starts_with("modest")).count();
+    stop.store(true, Ordering::SeqCst);
+    assert!(share * 4 >= ids.len(), "{share} of {}", ids.len());
 }

@@ -92,11 +92,11 @@ pub struct PartCharge {
 }
 
 impl PartCharge {
-    /// Nothing charged yet.
-    pub fn new(budget: std::sync::Arc<Budget>) -> Self {
+    /// Nothing charged yet. The waiter is its name where it has to wait, and no other's.
+    pub fn new(budget: std::sync::Arc<Budget>, waiter: WaiterId) -> Self {
         Self {
             budget,
-            waiter: WaiterId::next(),
+            waiter,
             bytes: 0,
             finisher: false,
             waits: false,
@@ -194,6 +194,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
 
+    fn part(budget: &Arc<Budget>) -> PartCharge {
+        PartCharge::new(Arc::clone(budget), WaiterId::next())
+    }
+
     #[derive(Default)]
     struct Woken(AtomicUsize);
 
@@ -207,8 +211,8 @@ mod tests {
     fn one_half_read_message_may_finish_above_the_limit() {
         let budget = Arc::new(Budget::new(400));
         let mut cx = Context::from_waker(Waker::noop());
-        let mut first = PartCharge::new(Arc::clone(&budget));
-        let mut second = PartCharge::new(Arc::clone(&budget));
+        let mut first = part(&budget);
+        let mut second = part(&budget);
         assert!(first.poll_grow(60, &mut cx).is_ready());
         assert!(second.poll_grow(40, &mut cx).is_ready());
         assert!(first.poll_grow(60, &mut cx).is_ready());
@@ -223,9 +227,7 @@ mod tests {
     fn a_whole_message_does_not_wait_for_half_read_ones() {
         let budget = Arc::new(Budget::new(400));
         let mut cx = Context::from_waker(Waker::noop());
-        let mut parts: Vec<_> = (0..4)
-            .map(|_| PartCharge::new(Arc::clone(&budget)))
-            .collect();
+        let mut parts: Vec<_> = (0..4).map(|_| part(&budget)).collect();
         for part in &mut parts {
             assert!(part.poll_grow(25, &mut cx).is_ready());
         }
@@ -242,9 +244,7 @@ mod tests {
     fn only_so_many_may_wait() {
         let budget = Arc::new(Budget::new(400));
         let mut cx = Context::from_waker(Waker::noop());
-        let mut parts: Vec<_> = (0..66)
-            .map(|_| PartCharge::new(Arc::clone(&budget)))
-            .collect();
+        let mut parts: Vec<_> = (0..66).map(|_| part(&budget)).collect();
         assert_eq!(parts[0].poll_grow(200, &mut cx), Poll::Ready(Ok(())));
         assert_eq!(parts[1].poll_grow(1, &mut cx), Poll::Ready(Ok(())));
         assert!(parts[1].is_finisher() && !parts[1].is_in_the_way());
@@ -254,10 +254,36 @@ mod tests {
             assert!(part.poll_grow(1, &mut cx).is_pending());
         }
         assert!(finisher.is_in_the_way());
-        let mut late = PartCharge::new(Arc::clone(&budget));
+        let mut late = part(&budget);
         assert_eq!(late.poll_grow(1, &mut cx), Poll::Ready(Err(Crowded)));
         parts.pop();
         assert!(late.poll_grow(1, &mut cx).is_pending());
+    }
+
+    #[test]
+    fn half_read_messages_of_a_flood_leave_others_their_turn() {
+        let budget = Arc::new(Budget::new(400));
+        let mut cx = Context::from_waker(Waker::noop());
+        let of = |last, connection| {
+            let source = std::net::Ipv4Addr::new(10, 0, 0, last).into();
+            PartCharge::new(Arc::clone(&budget), WaiterId::of(source, connection))
+        };
+        let mut held = of(1, 1);
+        let mut finisher = of(1, 1);
+        assert!(held.poll_grow(100, &mut cx).is_ready());
+        assert!(finisher.poll_grow(1, &mut cx).is_ready());
+        let mut flood: Vec<_> = (0..10).map(|_| of(1, 1)).collect();
+        for part in &mut flood {
+            assert!(part.poll_grow(49, &mut cx).is_pending());
+        }
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut modest_cx = Context::from_waker(&waker);
+        let mut modest = of(2, 2);
+        assert!(modest.poll_grow(49, &mut modest_cx).is_pending());
+        drop(held);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(modest.poll_grow(49, &mut modest_cx).is_ready());
     }
 
     #[test]
@@ -272,9 +298,7 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut cx = Context::from_waker(&waker);
-        let mut parts: Vec<_> = (0..10)
-            .map(|_| PartCharge::new(Arc::clone(&budget)))
-            .collect();
+        let mut parts: Vec<_> = (0..10).map(|_| part(&budget)).collect();
         for part in &mut parts {
             assert!(part.poll_grow(10, &mut cx).is_ready());
         }

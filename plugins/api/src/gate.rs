@@ -2,11 +2,15 @@
 //!
 //! Taking and giving back are single atomic operations as long as nobody waits. Once somebody does,
 //! room is given out by turns, over sources, over each source's connections and over each
-//! connection's streams ([`WaiterId::of`]): a source with a thousand waiting streams gets no more
-//! than one with a single stream. As many are called as there is room for what they want, and that
-//! room is kept until they have looked, so it does not matter who runs first, and nobody who has just
-//! passed or comes anew gets ahead of those who wait. Calling no more than fit also keeps hundreds of
-//! blocked streams from running for each message delivered.
+//! connection's streams ([`WaiterId::of`]). Who is called has its room kept until it has looked, so
+//! it does not matter who runs first, and nobody who has just passed or comes anew gets ahead of those
+//! who wait. Calling no more than fit also keeps hundreds of blocked streams from running for each
+//! message delivered.
+//!
+//! A stream waits for one thing at a time, so a source of one stream would get one turn of each
+//! release, and one of a thousand all the rest. Hence rounds: each source is called once a round, and
+//! the next round begins when all who were called have looked, so that they are back in line if they
+//! want more. While half of the gate is free nothing is scarce, and all who fit are called at once.
 //!
 //! Who wants more than there is room for is passed over, and is the first to be asked when there is
 //! more; so room never lies idle while it is enough for somebody. Messages that are stuck in the gate
@@ -25,6 +29,9 @@ mod turns;
 
 pub use line::WaiterId;
 use line::{Line, Waiting};
+
+/// Room is scarce while less than one part in so many is free.
+const SCARCE: u64 = 2;
 
 /// A level with a limit.
 #[derive(Debug)]
@@ -91,7 +98,7 @@ impl Gate {
     }
 
     /// Whether `amount` fits, without taking it; registers the waiter, which is woken when it is its
-    /// turn, if it does not. Who then does not take it has to say so ([`offer`](Self::offer)).
+    /// turn, if it does not.
     pub fn poll_room(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_until(waiter, amount, cx, || self.has_room(amount))
     }
@@ -109,10 +116,7 @@ impl Gate {
         let mut line = self.line.lock();
         let kept = line.uncall(waiter);
         if kept.is_some_and(|_| amount <= self.room(&line)) && passes() {
-            if kept > Some(amount) {
-                self.call(&mut line, None);
-            }
-            self.count(&line);
+            self.passed(&mut line);
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
@@ -125,7 +129,7 @@ impl Gate {
         }
         if passes() {
             line.uncall(waiter);
-            self.count(&line);
+            self.passed(&mut line);
             return Poll::Ready(());
         }
         // Taken in the meantime by somebody who does not ask: look again.
@@ -137,11 +141,6 @@ impl Gate {
     pub fn give_back(&self, amount: u64) {
         let before = self.level.fetch_sub(amount, Ordering::SeqCst);
         debug_assert!(before >= amount, "gave back {amount} of {before}");
-        self.offer();
-    }
-
-    /// Calls those who fit: after [`poll_room`](Self::poll_room) was ready and nothing was taken.
-    pub fn offer(&self) {
         if self.has_waiters() {
             self.call(&mut self.line.lock(), None);
         }
@@ -164,10 +163,19 @@ impl Gate {
         }
         let mut line = self.line.lock();
         match line.uncall(waiter) {
-            Some(_) => self.call(&mut line, None),
-            None => line.leave(waiter),
+            Some(_) => self.passed(&mut line),
+            None => {
+                line.leave(waiter);
+                self.count(&line);
+            }
         }
-        self.count(&line);
+    }
+
+    /// One who was called is out of the line: it may have been the last of the round, and may have
+    /// left room.
+    fn passed(&self, line: &mut Line) {
+        self.call(line, None);
+        self.count(line);
     }
 
     /// What nobody has taken and nobody is called for.
@@ -178,9 +186,14 @@ impl Gate {
         }
     }
 
-    /// Calls by turns all who fit. The one who looks just now need not be woken.
+    /// Calls by turns those who fit. The one who looks just now need not be woken.
     fn call(&self, line: &mut Line, looking: Option<WaiterId>) {
-        while let Some((waiter, waker)) = line.call_next(self.room(line)) {
+        loop {
+            let room = self.room(line);
+            let is_scarce = room < self.limit / SCARCE;
+            let Some((waiter, waker)) = line.call_next(room, is_scarce) else {
+                break;
+            };
             if Some(waiter) != looking {
                 waker.wake();
             }

@@ -139,9 +139,6 @@ pub trait Queue: Debug + Send + Sync {
         cx: &mut Context<'_>,
     ) -> Poll<()>;
 
-    /// Who was ready to push has not done so: others may.
-    fn offer(&self, partition: usize);
-
     /// Stops waiting.
     fn forget(&self, partition: usize, waiter: WaiterId);
 

@@ -140,17 +140,7 @@ impl Queue for MemoryQueue {
             bytes.forget(waiter);
             return Poll::Pending;
         }
-        let polled = bytes.poll_room(waiter, arriving.bytes, cx);
-        if polled.is_pending() {
-            // Others may want less.
-            messages.offer();
-        }
-        polled
-    }
-
-    fn offer(&self, partition: usize) {
-        self.partitions[partition].gate.offer();
-        self.budget.gate().offer();
+        bytes.poll_room(waiter, arriving.bytes, cx)
     }
 
     fn forget(&self, partition: usize, waiter: WaiterId) {

@@ -13,6 +13,7 @@ use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use perigee_plugin_api::budget::Budget;
+use perigee_plugin_api::gate::WaiterId;
 use tokio::sync::watch;
 
 use super::bond::Bond;
@@ -287,6 +288,7 @@ fn open_stream(
                 unary,
                 compressed,
                 deadline,
+                waiter: WaiterId::of(peer.ip(), connection),
             };
             let stream = queued::Queued::new(Rc::clone(front), Rc::clone(bond), ingest, shape);
             tokio::task::spawn_local(stream.run(body, answer));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use h2::RecvStream;
 use http::HeaderMap;
 use perigee_plugin_api::budget::{Crowded, PartCharge};
+use perigee_plugin_api::gate::WaiterId;
 
 use super::bond::Bond;
 use super::front::{Answer, Front};
@@ -33,6 +34,8 @@ pub(super) struct Expected {
     pub(super) unary: bool,
     pub(super) compressed: bool,
     pub(super) deadline: Option<Instant>,
+    /// Whose turn it is when there is no room for half a message.
+    pub(super) waiter: WaiterId,
 }
 
 /// Whether messages may be compressed.
@@ -80,7 +83,7 @@ impl Queued {
         expected: Expected,
     ) -> Self {
         let splitter = Splitter::new(front.options.max_message_bytes);
-        let charge = PartCharge::new(Arc::clone(&front.options.budget));
+        let charge = PartCharge::new(Arc::clone(&front.options.budget), expected.waiter);
         let taker = Taker {
             front,
             ingest,

@@ -80,9 +80,7 @@ impl Entry {
 
     /// Waits until there is any room, and takes none.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.poll_ready(Settled { count: 1, bytes: 1 }, cx));
-        self.queue.offer(self.partition);
-        Poll::Ready(())
+        self.poll_ready(Settled { count: 1, bytes: 1 }, cx)
     }
 
     fn poll_ready(&self, arriving: Settled, cx: &mut Context<'_>) -> Poll<()> {

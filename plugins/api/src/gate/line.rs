@@ -1,6 +1,6 @@
 //! Who waits at a gate, who has been called, and what is kept for those.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -75,6 +75,8 @@ pub(super) struct Line {
     /// Woken for what is kept for them, and have not looked yet.
     called: BTreeMap<WaiterId, u64>,
     kept: u64,
+    /// Who has been called in this round.
+    round: BTreeSet<Source>,
     /// Its turn has come, and there was too little room for it.
     first: Option<WaiterId>,
 }
@@ -137,29 +139,43 @@ impl Line {
         self.remove(waiter, false);
     }
 
-    /// Calls whoever is next and wants no more than `room`, which is kept for it from now on.
-    pub(super) fn call_next(&mut self, room: u64) -> Option<(WaiterId, Waker)> {
+    /// Calls whoever is next and wants no more than `room`, which is kept for it from now on. Where
+    /// room `is_scarce`, once a round for each source.
+    pub(super) fn call_next(&mut self, room: u64, is_scarce: bool) -> Option<(WaiterId, Waker)> {
         if self.waiting == 0 || room == 0 {
             return None;
         }
-        let first = self.first.filter(|first| {
-            let waiting = self.sources.get(name(*first));
-            waiting.is_some_and(|waiting| waiting.amount <= room)
-        });
-        let (next, waiting) = match first {
-            // Its turn has been before.
-            Some(first) => (first, self.remove(first, false)?),
-            None => {
-                let next = named(self.sources.find(room)?);
-                // Whose turn it is, if it is passed over.
-                let turn = self.sources.find(u64::MAX).map(named);
-                self.first = self.first.or(turn.filter(|turn| *turn != next));
-                (next, self.remove(next, true)?)
-            }
-        };
+        if !is_scarce {
+            self.round.clear();
+        }
+        let next = self.next(room).or_else(|| {
+            // The round is over when all who were called have looked.
+            let over = self.called.is_empty() && !self.round.is_empty();
+            over.then(|| self.round.clear())?;
+            self.next(room)
+        })?;
+        if self.first.is_none() {
+            let turn = self.sources.find(u64::MAX, &|source| self.is_due(source));
+            self.first = turn.map(named).filter(|turn| *turn != next);
+        }
+        let waiting = self.remove(next, true)?;
+        self.round.insert(next.source);
         self.called.insert(next, waiting.amount);
         self.kept += waiting.amount;
         Some((next, waiting.waker))
+    }
+
+    fn next(&self, room: u64) -> Option<WaiterId> {
+        let first = self.first.filter(|first| {
+            let waiting = self.sources.get(name(*first));
+            self.is_due(&first.source) && waiting.is_some_and(|waiting| waiting.amount <= room)
+        });
+        let by_turns = || self.sources.find(room, &|source| self.is_due(source));
+        first.or_else(|| by_turns().map(named))
+    }
+
+    fn is_due(&self, source: &Source) -> bool {
+        !self.round.contains(source)
     }
 
     fn remove(&mut self, waiter: WaiterId, served: bool) -> Option<Waiting> {

@@ -16,7 +16,7 @@ pub(super) trait Waits: Default {
     /// Whether nobody waits.
     fn is_empty(&self) -> bool;
     /// The first by turns whose amount is not above `room`.
-    fn find(&self, room: u64) -> Option<Self::Name>;
+    fn first(&self, room: u64) -> Option<Self::Name>;
     /// Whether this one waits.
     fn get(&self, name: Self::Name) -> Option<&Self::Waiting>;
     /// Begins to wait, or waits for something else.
@@ -45,7 +45,23 @@ impl<K, V> Default for Turns<K, V> {
     }
 }
 
-impl<K: Copy + Ord, V> Turns<K, V> {
+impl<K: Copy + Ord, V: Waits> Turns<K, V> {
+    /// The first by turns, of those who are due, whose amount is not above `room`.
+    pub(super) fn find(&self, room: u64, is_due: &dyn Fn(&K) -> bool) -> Option<(K, V::Name)> {
+        if self.least.get() > room {
+            return None;
+        }
+        let found = self
+            .in_turn()
+            .filter(|(key, _)| is_due(key))
+            .find_map(|(key, entry)| Some((*key, entry.first(room)?)));
+        if found.is_none() {
+            let least = self.entries.values().map(V::least).min();
+            self.least.set(least.unwrap_or(u64::MAX));
+        }
+        found
+    }
+
     fn in_turn(&self) -> impl Iterator<Item = (&K, &V)> {
         let after = self.served.map_or(Unbounded, Excluded);
         let before = self.served.map(|served| self.entries.range(..=served));
@@ -67,18 +83,8 @@ impl<K: Copy + Ord, V: Waits> Waits for Turns<K, V> {
         self.entries.is_empty()
     }
 
-    fn find(&self, room: u64) -> Option<Self::Name> {
-        if self.least.get() > room {
-            return None;
-        }
-        let found = self
-            .in_turn()
-            .find_map(|(key, entry)| Some((*key, entry.find(room)?)));
-        if found.is_none() {
-            let least = self.entries.values().map(V::least).min();
-            self.least.set(least.unwrap_or(u64::MAX));
-        }
-        found
+    fn first(&self, room: u64) -> Option<Self::Name> {
+        self.find(room, &|_| true)
     }
 
     fn get(&self, (key, rest): Self::Name) -> Option<&Self::Waiting> {
@@ -128,7 +134,7 @@ impl<T> Waits for One<T> {
         self.0.is_none()
     }
 
-    fn find(&self, room: u64) -> Option<()> {
+    fn first(&self, room: u64) -> Option<()> {
         (self.least() <= room).then_some(())
     }
 

@@ -45,6 +45,10 @@ impl Stream {
         let woken = self.woken.0.load(Ordering::SeqCst);
         std::mem::replace(&mut self.seen, woken) != woken
     }
+
+    fn awake(&mut self) -> Option<&mut Self> {
+        self.is_awake().then_some(self)
+    }
 }
 
 /// Streams of one source on each of its connections.
@@ -58,7 +62,8 @@ fn source(last: u8, connections: &[(u64, usize)], amount: u64) -> Vec<Stream> {
         .collect()
 }
 
-/// Room for `each` is freed again and again; who is woken takes what it gets, the last one first.
+/// Room for `each` is freed again and again; who is woken takes what it gets until it has to wait.
+/// Whoever comes last in the list runs first.
 fn flow(streams: &mut [Stream], limit: u64, each: u64, rounds: usize) {
     let gate = Gate::new(limit);
     gate.take(limit);
@@ -67,13 +72,10 @@ fn flow(streams: &mut [Stream], limit: u64, each: u64, rounds: usize) {
     }
     for _ in 0..rounds {
         gate.give_back(each);
-        for stream in streams.iter_mut().rev() {
-            while stream.is_awake() && stream.poll(&gate) {
-                // The next message.
-                stream.poll(&gate);
-            }
+        while let Some(stream) = streams.iter_mut().rev().find_map(Stream::awake) {
+            while stream.poll(&gate) {}
         }
-        assert!(gate.level() <= limit);
+        assert_eq!(gate.level(), limit, "nothing is left");
     }
 }
 
@@ -88,32 +90,23 @@ fn passed(streams: &[Stream]) -> Vec<u64> {
 
 #[test]
 fn a_flood_of_streams_gets_no_more_than_a_single_one() {
-    for each in [1, 2, 5, 16] {
+    for each in [1, 2, 5, 20] {
         let mut streams = source(1, &[(1, 150), (2, 150), (3, 300)], 1);
         streams.extend(source(2, &[(4, 1)], 1));
         streams.extend(source(3, &[(5, 100), (6, 1)], 1));
-        flow(&mut streams, 16, each, 1800);
+        flow(&mut streams, 100, each, 900);
         let shares = passed(&streams);
-        let sources = [
-            shares[..3].iter().sum(),
-            shares[3],
-            shares[4..].iter().sum(),
-        ];
-        let all: u64 = sources.iter().sum();
-        // A source of one stream waits for one message at a time, and takes no more than one of
-        // each release.
-        let modest = (all / 3).min(1800);
-        assert!(sources[1] * 100 >= modest * 95, "{each}: {sources:?}");
+        let all = 900 * each;
+        let is_share = |share: u64, of: u64| share.abs_diff(all / of) * 10 <= all / of + 10;
+        let flood: u64 = shares[..3].iter().sum();
+        assert!(is_share(flood, 3), "{each}: {shares:?}");
         assert!(
-            sources[0].abs_diff(sources[2]) * 20 <= all,
-            "{each}: {sources:?}"
+            shares[..3].iter().all(|share| is_share(*share, 9)),
+            "{each}: {shares:?}"
         );
-        let [first, second, third, ..] = shares[..] else {
-            unreachable!("there are five connections");
-        };
-        assert!(first.abs_diff(second) <= 1 + all / 50 && second.abs_diff(third) <= 1 + all / 50);
+        assert!(is_share(shares[3], 3), "{each}: {shares:?}");
         assert!(
-            shares[5] * 100 >= (sources[2] / 2).min(1800) * 90,
+            is_share(shares[4], 6) && is_share(shares[5], 6),
             "{each}: {shares:?}"
         );
     }
@@ -123,8 +116,9 @@ fn a_flood_of_streams_gets_no_more_than_a_single_one() {
 fn streams_of_a_connection_take_turns() {
     let mut streams = source(1, &[(1, 50)], 1);
     flow(&mut streams, 8, 3, 1000);
-    let counts: Vec<_> = streams.iter().map(|stream| stream.passed).collect();
-    assert_eq!(counts, vec![60; 50]);
+    for stream in &streams {
+        assert!((59..=61).contains(&stream.passed), "{}", stream.passed);
+    }
 }
 
 #[test]
@@ -132,19 +126,40 @@ fn waiters_without_an_origin_are_sources_of_their_own() {
     let mut streams = source(1, &[(1, 99)], 1);
     streams.push(Stream::new(0, WaiterId::next(), 1));
     flow(&mut streams, 8, 2, 1000);
-    assert_eq!(streams.pop().unwrap().passed, 1000);
+    let alone = streams.pop().unwrap().passed;
+    assert!((900..=1100).contains(&alone), "{alone}");
 }
 
 #[test]
 fn large_wishes_get_their_turn_beside_small_ones() {
     let mut streams = source(1, &[(1, 200)], 1);
     streams.extend(source(2, &[(2, 1)], 12));
-    flow(&mut streams, 100, 20, 500);
+    let gate = 100;
+    flow(&mut streams, gate, 20, 500);
     let large = streams.pop().unwrap().passed;
-    assert!(large >= 500 * 12 * 9 / 10, "{large} of {}", 500 * 12);
+    assert!(large >= 500 * 20 / 2, "{large} of {}", 500 * 20);
 }
 
-#[derive(Clone, Debug)]
+#[test]
+fn while_half_of_the_gate_is_free_all_who_fit_are_called_at_once() {
+    let mut streams = source(1, &[(1, 9)], 10);
+    let gate = Gate::new(100);
+    gate.take(100);
+    for stream in &mut streams {
+        assert!(!stream.poll(&gate));
+    }
+    let awake = |streams: &mut [Stream]| streams.iter_mut().filter_map(Stream::awake).count();
+    gate.give_back(40);
+    assert_eq!(
+        awake(&mut streams),
+        1,
+        "the next round waits until it has looked"
+    );
+    gate.give_back(30);
+    assert_eq!(awake(&mut streams), 2, "down to the half");
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Poll {
         who: usize,
@@ -202,9 +217,6 @@ impl Model {
             let waker = Waker::from(Arc::clone(&stream.woken));
             let mut cx = Context::from_waker(&waker);
             let room = self.gate.poll_room(stream.waiter, stream.amount, &mut cx);
-            if room.is_ready() {
-                self.gate.offer();
-            }
             room.is_pending()
         };
     }
