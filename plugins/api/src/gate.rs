@@ -28,7 +28,7 @@ mod line;
 mod turns;
 
 pub use line::WaiterId;
-use line::{Line, Waiting};
+use line::{Line, Waiting, Wish};
 
 /// Room is scarce while less than one part in so many is free.
 const SCARCE: u64 = 2;
@@ -94,19 +94,34 @@ impl Gate {
 
     /// Takes `amount`, or registers the waiter and wakes it when it is its turn.
     pub fn poll_take(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(waiter, amount, cx, || self.try_take(amount))
+        let wish = Wish {
+            needed: amount,
+            amount,
+        };
+        self.poll_until(waiter, wish, cx, || self.try_take(amount))
     }
 
     /// Whether `amount` fits, without taking it; registers the waiter, which is woken when it is its
     /// turn, if it does not.
     pub fn poll_room(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_until(waiter, amount, cx, || self.has_room(amount))
+        let wish = Wish {
+            needed: amount,
+            amount,
+        };
+        self.poll_until(waiter, wish, cx, || self.has_room(amount))
+    }
+
+    /// Like [`poll_room`](Self::poll_room), but ready as soon as the gate is not full. All of the
+    /// `amount` may be taken then, which others will not be called for.
+    pub fn poll_open(&self, waiter: WaiterId, amount: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let wish = Wish { needed: 1, amount };
+        self.poll_until(waiter, wish, cx, || self.has_room(1))
     }
 
     fn poll_until(
         &self,
         waiter: WaiterId,
-        amount: u64,
+        wish: Wish,
         cx: &mut Context<'_>,
         passes: impl Fn() -> bool,
     ) -> Poll<()> {
@@ -114,13 +129,13 @@ impl Gate {
             return Poll::Ready(());
         }
         let mut line = self.line.lock();
-        let kept = line.uncall(waiter);
-        if kept.is_some_and(|_| amount <= self.room(&line)) && passes() {
+        let was_called = line.uncall(waiter);
+        if was_called && wish.needed <= self.room(&line) && passes() {
             self.passed(&mut line);
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        line.enter(waiter, Waiting { amount, waker }, kept.is_some());
+        line.enter(waiter, Waiting { wish, waker }, was_called);
         // A release that does not see this has happened before, and what it freed is called for here.
         self.count(&line);
         self.call(&mut line, Some(waiter));
@@ -162,12 +177,11 @@ impl Gate {
             return;
         }
         let mut line = self.line.lock();
-        match line.uncall(waiter) {
-            Some(_) => self.passed(&mut line),
-            None => {
-                line.leave(waiter);
-                self.count(&line);
-            }
+        if line.uncall(waiter) {
+            self.passed(&mut line);
+        } else {
+            line.leave(waiter);
+            self.count(&line);
         }
     }
 

@@ -134,8 +134,10 @@ impl Queue for MemoryQueue {
         let (messages, bytes) = (&self.partitions[partition].gate, self.budget.gate());
         // Who waits for bytes has had its turn for messages: having to wait for both turns at the
         // same time, nobody might ever pass.
-        let had_turn = bytes.is_waiting(waiter) && messages.has_room(arriving.count);
-        if !had_turn && messages.poll_room(waiter, arriving.count, cx).is_pending() {
+        let had_turn = bytes.is_waiting(waiter) && messages.has_room(1);
+        // A run may overfill the messages, not the bytes: a batch that waits for a full queue would
+        // wait for the room that is too small for the next run.
+        if !had_turn && messages.poll_open(waiter, arriving.count, cx).is_pending() {
             // Who does not look at a gate must not be the one that it wakes.
             bytes.forget(waiter);
             return Poll::Pending;

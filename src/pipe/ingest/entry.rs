@@ -24,10 +24,10 @@ pub(super) struct Entry {
     waiter: WaiterId,
     /// Taken over this call, for the acknowledgement.
     taken: u64,
-    /// Runs of more messages are taken one by one: a small queue would else be overfilled by the
-    /// run that finds it empty.
+    /// Runs of more messages are taken in parts: a small queue could else be filled by one of them,
+    /// and who has few messages would wait for its turn for long.
     longest_run: u32,
-    /// How much of the present run has been taken, where messages are taken one by one.
+    /// How much of the present run has been taken, where it is taken in parts.
     done: usize,
 }
 
@@ -100,10 +100,16 @@ impl Entry {
             self.push(framed, count, 0);
             return Poll::Ready(());
         }
-        for message in messages(&framed[self.done..]) {
-            ready!(self.poll_ready(weight(message, 1), cx));
-            self.push(message, 1, 0);
-            self.done += message.len();
+        while self.done < framed.len() {
+            let left = &framed[self.done..];
+            let first = messages(left).take(self.longest_run.max(1) as usize);
+            let (count, length) = first.fold((0, 0), |(count, length), message| {
+                (count + 1, length + message.len())
+            });
+            let run = &left[..length];
+            ready!(self.poll_ready(weight(run, count), cx));
+            self.push(run, count, 0);
+            self.done += length;
         }
         self.done = 0;
         Poll::Ready(())

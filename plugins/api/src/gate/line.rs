@@ -56,10 +56,19 @@ fn number() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What somebody waits for.
+/// What somebody wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// So much has to be free.
+    pub(super) needed: u64,
+    /// So much will be taken.
+    pub(super) amount: u64,
+}
+
+/// Somebody who wants something.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) amount: u64,
+    pub(super) wish: Wish,
     pub(super) waker: Waker,
 }
 
@@ -114,11 +123,11 @@ impl Line {
         self.is_called(waiter) || self.sources.get(name(waiter)).is_some()
     }
 
-    /// Takes back a call: nothing is kept any more. Says what was.
-    pub(super) fn uncall(&mut self, waiter: WaiterId) -> Option<u64> {
-        let amount = self.called.remove(&waiter)?;
-        self.kept -= amount;
-        Some(amount)
+    /// Takes back a call: nothing is kept any more. Says whether there was one.
+    pub(super) fn uncall(&mut self, waiter: WaiterId) -> bool {
+        let amount = self.called.remove(&waiter);
+        self.kept -= amount.unwrap_or(0);
+        amount.is_some()
     }
 
     /// Begins to wait, or goes on. `again`: its turn has come, but the room has gone.
@@ -127,8 +136,8 @@ impl Line {
             self.waiting += 1;
         }
         // Nothing at all is nothing to wait for.
-        let amount = waiting.amount.max(1);
-        self.sources.insert(name(waiter), amount, waiting);
+        let needed = waiting.wish.needed.max(1);
+        self.sources.insert(name(waiter), needed, waiting);
         if again && self.first.is_none() {
             self.first = Some(waiter);
         }
@@ -139,7 +148,7 @@ impl Line {
         self.remove(waiter, false);
     }
 
-    /// Calls whoever is next and wants no more than `room`, which is kept for it from now on. Where
+    /// Calls whoever is next and needs no more than `room`; what it wants is kept from now on. Where
     /// room `is_scarce`, once a round for each source.
     pub(super) fn call_next(&mut self, room: u64, is_scarce: bool) -> Option<(WaiterId, Waker)> {
         if self.waiting == 0 || room == 0 {
@@ -160,15 +169,15 @@ impl Line {
         }
         let waiting = self.remove(next, true)?;
         self.round.insert(next.source);
-        self.called.insert(next, waiting.amount);
-        self.kept += waiting.amount;
+        self.called.insert(next, waiting.wish.amount);
+        self.kept += waiting.wish.amount;
         Some((next, waiting.waker))
     }
 
     fn next(&self, room: u64) -> Option<WaiterId> {
         let first = self.first.filter(|first| {
             let waiting = self.sources.get(name(*first));
-            self.is_due(&first.source) && waiting.is_some_and(|waiting| waiting.amount <= room)
+            self.is_due(&first.source) && waiting.is_some_and(|waiting| waiting.wish.needed <= room)
         });
         let by_turns = || self.sources.find(room, &|source| self.is_due(source));
         first.or_else(|| by_turns().map(named))

@@ -73,21 +73,30 @@ impl Writer {
 }
 
 #[test]
-fn a_run_waits_until_all_of_it_fits() {
+fn a_run_may_overfill_the_messages_and_counts_as_a_whole() {
     let mut bench = Bench::new(10, 1 << 20, WhenFull::Block);
     bench.push(&lane(0), &[8; 10]);
-    let writer = Writer::new(4, 52);
-    assert!(writer.poll(&bench).is_pending());
+    let writers = [(); 3].map(|()| Writer::new(4, 52));
+    assert!(
+        writers
+            .iter()
+            .all(|writer| writer.poll(&bench).is_pending())
+    );
     let batch = bench.batch(&LIMITS);
     let part = |count| Settled {
         count,
         bytes: count * ONE.bytes,
     };
-    bench.queue.settle(0, &batch.lane, part(3), false);
-    assert_eq!(writer.wakes(), 0);
-    bench.queue.settle(0, &batch.lane, part(7), true);
-    assert_eq!(writer.wakes(), 1);
-    assert!(writer.poll(&bench).is_ready());
+    bench.queue.settle(0, &batch.lane, part(4), false);
+    assert_eq!(writers.each_ref().map(Writer::wakes), [1, 0, 0]);
+    assert!(writers[0].poll(&bench).is_ready());
+    bench.push(&lane(0), &[8; 4]);
+    bench.queue.settle(0, &batch.lane, part(5), false);
+    assert_eq!(
+        writers.each_ref().map(Writer::wakes),
+        [1, 1, 1],
+        "the second would leave one free"
+    );
 }
 
 #[test]
