@@ -152,6 +152,8 @@ fn settings(sinks: &[SinkHandle; NODES]) -> Result<Settings, ConfigErrors> {
         "SATELLITE_GRPC_ADDRESS" | "SATELLITE_TELEMETRY_PROMETHEUS_ADDRESS" => {
             Some("127.0.0.1:0".to_owned())
         }
+        // Agents and stand-ins are in this process too.
+        "SATELLITE_GRPC_ACCEPT_LIMIT_CPU_UTILIZATION" => Some("100".to_owned()),
         _ => None,
     };
     let host = Host::detect();

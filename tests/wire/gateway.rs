@@ -48,6 +48,8 @@ pub(crate) fn settings(nodes: &[SocketAddr]) -> Settings {
     let config = Config::parse(EMBEDDED, Source::Embedded, &|_| None, &host).unwrap();
     let mut settings = config.settings;
     settings.server.address = ANY_PORT;
+    // Clients and nodes are in this process too.
+    settings.server.max_cpu_percent = 100;
     settings.telemetry.prometheus.as_mut().unwrap().address = ANY_PORT;
     settings.client.servers = nodes.iter().map(server).collect();
     for pipe in &mut settings.pipes {
