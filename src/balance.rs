@@ -243,13 +243,6 @@ impl Balancer {
         }
     }
 
-    /// Charges messages to a node's share that were not known at [`Self::pick`].
-    pub fn assign(&mut self, pipe: usize, node: NodeId, count: u32) {
-        if self.settings.strategy == Strategy::RoundRobin {
-            self.shares(pipe).assign(node, count);
-        }
-    }
-
     fn shares(&mut self, pipe: usize) -> &mut Shares {
         while self.shares.len() <= pipe {
             // Pipes are staggered like workers: each may have but one batch to send.

@@ -5,6 +5,7 @@
 
 mod binary;
 mod client;
+mod config;
 mod gateway;
 mod http;
 mod record;
@@ -19,10 +20,9 @@ use anyhow::{Context as _, Result};
 
 pub use binary::gateway_binary;
 pub use client::{Call, Client};
+pub use config::{AGENT_PIPES, ALL_PIPES, GatewayConfig, PipeNames, TRACING_PIPE};
 pub(crate) use gateway::pinned;
-pub use gateway::{
-    AGENT_PIPES, ALL_PIPES, GatewayConfig, GatewayProcess, PipeNames, Stopped, TRACING_PIPE,
-};
+pub use gateway::{GatewayProcess, Stopped};
 pub use http::{Response, get, post};
 pub use record::{Arrived, Record};
 pub use sinks::SinkProcess;

@@ -202,18 +202,6 @@ fn workers_and_pipes_begin_at_different_nodes() {
 }
 
 #[test]
-fn messages_of_an_open_stream_count_as_they_are_assigned() {
-    let mut balancer = balancer(Settings::default(), &[1, 2]);
-    let cluster = Cluster::default();
-    let open = balancer.pick(&any(0), &cluster, Instant::now()).unwrap();
-    balancer.assign(0, open, 90);
-    let nodes = ids(&balancer);
-    let shares = deliver(&mut balancer, &cluster, &[10; 11]);
-    let index = nodes.iter().position(|node| *node == open).unwrap();
-    assert_eq!((shares[index], shares[1 - index]), (10, 100));
-}
-
-#[test]
 fn an_unkeyed_batch_waits_while_no_node_is_free() {
     let mut balancer = balancer(Settings::default(), &[1, 2]);
     let nodes = ids(&balancer);

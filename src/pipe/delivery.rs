@@ -5,6 +5,7 @@
 //! halving, or drop what nobody will ever take. Every message ends in exactly one line of the
 //! books.
 
+mod context;
 mod latest;
 mod part;
 mod verdict;
@@ -15,12 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use http::HeaderValue;
-use perigee_plugin_api::protocol::{Adapter, Forward, Queued};
-use perigee_plugin_api::queue::{Batch, LaneKey, Queue, Settled};
+use perigee_plugin_api::protocol::{Adapter, Forward};
+use perigee_plugin_api::queue::{Batch, Queue, Settled};
 use perigee_protocols::adapter;
 use tracing::{debug, error, warn};
 
+use context::Context;
 use part::Part;
 use verdict::{Verdict, describe, judge};
 
@@ -60,17 +61,6 @@ pub struct Delivery {
 
 /// A node, and the slot that is held there.
 type Place = (Picked, Rc<Slot>);
-
-/// What one batch's parts share.
-struct Context {
-    lane: LaneKey,
-    adapter: Adapter,
-    path: &'static str,
-    timeout: Duration,
-    oldest: Instant,
-    expires: Instant,
-    token: Option<HeaderValue>,
-}
 
 /// What an attempt has left to do.
 enum Attempt {
@@ -123,7 +113,8 @@ impl Delivery {
             count: batch.count,
             bytes: batch.bytes,
         };
-        let context = self.context(batch.lane, queued, batch.oldest);
+        let retry = &self.pipe.settings.retry;
+        let context = Context::new(batch.lane, queued, batch.oldest, retry, &self.options);
         let whole = match queued.adapter {
             Adapter::Latest(fields) => self.merge(&context, fields, &whole),
             _ => whole,
@@ -138,24 +129,6 @@ impl Delivery {
             Settled { count: 0, bytes: 0 },
             true,
         );
-    }
-
-    fn context(&self, lane: LaneKey, queued: Queued, oldest: Instant) -> Context {
-        let max_age = self.pipe.settings.retry.max_age;
-        let ours = self.options.authentication.clone();
-        let callers = || HeaderValue::from_str(lane.token.as_deref()?).ok();
-        Context {
-            path: queued.forward.path(),
-            timeout: match queued.forward {
-                Forward::Stream(_) => self.options.stream_timeout,
-                Forward::Unary(_) => self.options.unary_timeout,
-            },
-            oldest,
-            adapter: queued.adapter,
-            expires: oldest + queued.ttl.map_or(max_age, |ttl| ttl.min(max_age)),
-            token: ours.or_else(callers),
-            lane,
-        }
     }
 
     /// As one call, or several once halved.

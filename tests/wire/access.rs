@@ -7,7 +7,7 @@ use perigee::config::{Config, Host, Source};
 use perigee::engine::Code;
 use perigee::telemetry::books::{DropReason, Refusal};
 
-use crate::client::{Client, soon};
+use crate::client::Client;
 use crate::gateway::{Gateway, TRACING, pipe, sink, sink_with};
 use crate::messages::*;
 use crate::uploads::{PPROF, pprof_metadata};
@@ -68,12 +68,7 @@ async fn a_call_without_the_token_ends_alone() {
         .unary_with(CONFIGURATIONS, &OURS, &configuration_request("shop"))
         .await
         .ok();
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(SEGMENTS) == 2),
-    )
-    .await;
+    gateway.arrived(SEGMENTS, 2).await;
     let methods = gateway.sink().snapshot().methods;
     let reached: Vec<_> = methods.keys().map(String::as_str).collect();
     assert_eq!(reached, [CONFIGURATIONS, SEGMENTS]);
@@ -156,12 +151,7 @@ async fn a_checked_callers_token_travels_where_we_have_none() {
         .unary_with(KEEP_ALIVE, &OURS, &ping("shop"))
         .await
         .ok();
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(KEEP_ALIVE) == 1),
-    )
-    .await;
+    gateway.arrived(KEEP_ALIVE, 1).await;
     let seen = gateway.headers_at_sink(KEEP_ALIVE).await;
     assert_eq!(seen["authentication"], "secret");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use perigee::app::App;
 use perigee::config::settings::{Pipe, ServerAddr, Settings};
 use perigee::config::{Config, EMBEDDED, Host, Source};
+use perigee::sink::state::State;
 use perigee::sink::{Sink, SinkHandle, SinkOptions};
 use perigee::telemetry::books::{ConnectionError, PipeSnapshot, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,6 +98,15 @@ impl Gateway {
 
     pub(crate) fn sink(&self) -> &SinkHandle {
         &self.sinks[0]
+    }
+
+    /// Waits until so many messages have arrived at the first sink on this path.
+    pub(crate) async fn arrived(&self, path: &str, count: u64) -> State {
+        soon(
+            self.sink()
+                .wait_until(|state| state.messages(path) == count),
+        )
+        .await
     }
 
     pub(crate) fn refusals(&self, why: Refusal) -> u64 {

@@ -21,12 +21,7 @@ async fn t01_a_stream_is_forwarded_at_once_and_answered_at_its_half_close() {
     for id in ["a", "b", "c"] {
         call.send(framed(&segment(id, "shop"))).await.unwrap();
     }
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(SEGMENTS) == 3),
-    )
-    .await;
+    gateway.arrived(SEGMENTS, 3).await;
     client.catch_up().await;
     assert!(!call.is_answered().await, "the client may have more to say");
     call.half_close();
@@ -61,12 +56,7 @@ async fn an_empty_message_is_a_message() {
     let gateway = Gateway::start(1).await;
     let client = gateway.client().await;
     assert_eq!(client.unary(KEEP_ALIVE, b"").await.ok(), EMPTY);
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(KEEP_ALIVE) == 1),
-    )
-    .await;
+    gateway.arrived(KEEP_ALIVE, 1).await;
 }
 
 #[tokio::test]
@@ -83,12 +73,7 @@ async fn t20_messages_of_a_reset_stream_are_delivered_and_not_acknowledged() {
         })
         .await;
     call.reset();
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(SEGMENTS) == 2),
-    )
-    .await;
+    gateway.arrived(SEGMENTS, 2).await;
     let totals = gateway.stop().await;
     assert_eq!((totals.acknowledged, totals.delivered), (0, 2));
 }

@@ -180,12 +180,7 @@ async fn agents_may_come_over_tls() {
     assert_eq!(call.answer().await.ok(), EMPTY);
     let request = configuration_request("shop");
     assert!(client.unary(CONFIGURATIONS, &request).await.ok().len() > EMPTY.len());
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(SEGMENTS) == 2),
-    )
-    .await;
+    gateway.arrived(SEGMENTS, 2).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use perigee::engine::Code;
 use perigee::telemetry::books::DropReason;
 
-use crate::client::soon;
 use crate::gateway::{Gateway, TRACING, pipe, sink_with};
 use crate::messages::*;
 use crate::uploads::begun_jfr;
@@ -50,7 +49,7 @@ async fn t14_without_our_own_token_the_callers_travels() {
         (METER_BATCHES, meter_batch("shop", "i")),
     ] {
         client.unary_with(path, &THEIRS, &message).await.ok();
-        soon(gateway.sink().wait_until(|state| state.messages(path) == 1)).await;
+        gateway.arrived(path, 1).await;
     }
     let request = configuration_request("shop");
     client
@@ -70,12 +69,7 @@ async fn an_empty_token_is_none() {
         .unary_with(KEEP_ALIVE, &none, &ping("shop"))
         .await
         .ok();
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(KEEP_ALIVE) == 1),
-    )
-    .await;
+    gateway.arrived(KEEP_ALIVE, 1).await;
     let seen = gateway.headers_at_sink(KEEP_ALIVE).await;
     assert_eq!(seen.get("authentication"), None);
 }
