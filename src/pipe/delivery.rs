@@ -34,7 +34,7 @@ use crate::telemetry::books::DropReason;
 use crate::telemetry::log::RateLimited;
 use crate::upstream::{Counted, Failure, Picked, Slot, Slots, Upstream, Usable};
 
-/// Unary calls of one batch that are open at a time.
+/// Unary calls of one batch that are open at a time, where their order does not matter.
 const UNARY_CALLS: usize = 32;
 
 /// How long data is held whose own caller's token is refused. A token of ours that is refused is
@@ -144,11 +144,16 @@ impl Delivery {
 
     /// One call a message, all to the same node as long as it takes them.
     async fn deliver_each(&self, context: &Context, whole: Part) {
-        let place = self.first_place(context, whole.count).await;
+        let mut place = self.first_place(context, whole.count).await;
+        // What has a key has an order.
+        let most = match context.lane.route {
+            Some(_) => 1,
+            None => UNARY_CALLS,
+        };
         let mut calls = FuturesUnordered::new();
         for chunk in &whole.chunks {
             for message in messages(chunk) {
-                if calls.len() >= UNARY_CALLS {
+                if calls.len() >= most {
                     calls.next().await;
                 }
                 let bytes = message.len() as u64;
@@ -157,7 +162,12 @@ impl Delivery {
                     count: 1,
                     bytes,
                 };
-                calls.push(self.deliver(context, part, place.clone()));
+                let here = match context.lane.route {
+                    // Where the one before it has arrived in the end.
+                    Some(_) => place.take(),
+                    None => place.clone(),
+                };
+                calls.push(self.deliver(context, part, here));
             }
         }
         // What is left of the calls holds the slot, and nothing that waits to be tried again.

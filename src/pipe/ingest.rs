@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use perigee_plugin_api::gate::WaiterId;
-use perigee_plugin_api::protocol::Adapter;
+use perigee_plugin_api::protocol::{Adapter, Shape};
 use perigee_plugin_api::queue::LaneKey;
 use perigee_protocols::adapter;
 
@@ -53,8 +53,9 @@ impl QueuedCall {
         };
         let waiter = WaiterId::of(origin.source, origin.connection);
         let entry = Entry::new(pipe, lane, waiter, origin.connection)?;
+        let is_unary = served.method.shape == Shape::Unary;
         let adapted = adapter::inbound(adapter, &pipe.adapter_options)
-            .map(|adapter| Adapted::new(adapter, &pipe.budget));
+            .map(|adapter| Adapted::new(adapter, is_unary, &pipe.budget));
         Some(Self { entry, adapted })
     }
 }

@@ -13,6 +13,10 @@
 //! finisher is done. A finisher that does not go on while others wait has to be sent away by its
 //! reader ([`PartCharge::is_in_the_way`]).
 //!
+//! What is kept until the rest of it comes, such as a meter until its set is whole, has a gate of its
+//! own too. Nobody waits there: only its client can end the waiting, so who finds no room has to let
+//! go of what it keeps.
+//!
 //! Who waits still holds what its client may send without being asked to go on. So only so many may
 //! wait, and the next is sent away ([`Crowded`]).
 
@@ -22,6 +26,9 @@ use crate::gate::{Gate, WaiterId};
 
 /// One part in so many of the budget is for half-read messages.
 const PARTS: u64 = 5;
+
+/// One part in so many is for what is kept until the rest of it comes.
+const HELD: u64 = 8;
 
 /// What one waiter is taken to hold besides what it is charged: a stream's window.
 const WAITER: u64 = 64 * 1024;
@@ -39,6 +46,7 @@ pub struct Budget {
     parts: Gate,
     finisher: Gate,
     waiters: Gate,
+    held: Gate,
 }
 
 /// Too many half-read messages wait for room already.
@@ -46,22 +54,24 @@ pub struct Budget {
 pub struct Crowded;
 
 impl Budget {
-    /// A budget of `bytes` for whole messages, and a quarter of that for half-read ones.
+    /// A budget of `bytes` for whole messages, and more beside it for others.
     pub fn new(bytes: u64) -> Self {
-        Self::of(bytes, bytes / (PARTS - 1))
+        Self::of(bytes, bytes / (PARTS - 1), bytes / HELD)
     }
 
     /// A budget of `bytes` in all.
     pub fn within(bytes: u64) -> Self {
-        Self::of(bytes - bytes / PARTS, bytes / PARTS)
+        let (parts, held) = (bytes / PARTS, bytes / HELD);
+        Self::of(bytes - parts - held, parts, held)
     }
 
-    fn of(whole: u64, parts: u64) -> Self {
+    fn of(whole: u64, parts: u64, held: u64) -> Self {
         Self {
             whole: Gate::new(whole),
             parts: Gate::new(parts),
             finisher: Gate::new(1),
             waiters: Gate::new((parts / WAITERS / WAITER).max(LEAST_WAITERS)),
+            held: Gate::new(held),
         }
     }
 
@@ -70,14 +80,19 @@ impl Budget {
         &self.whole
     }
 
+    /// The level of what is kept until the rest of it comes.
+    pub fn held(&self) -> &Gate {
+        &self.held
+    }
+
     /// Bytes that are charged now.
     pub fn used(&self) -> u64 {
-        self.whole.level() + self.parts.level()
+        self.whole.level() + self.parts.level() + self.held.level()
     }
 
     /// Bytes that may be charged, the finisher's aside.
     pub fn limit(&self) -> u64 {
-        self.whole.limit() + self.parts.limit()
+        self.whole.limit() + self.parts.limit() + self.held.limit()
     }
 }
 

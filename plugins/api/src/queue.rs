@@ -20,8 +20,8 @@ use crate::gate::WaiterId;
 pub struct LaneKey {
     /// Index of the method within the pipe, in the pipe's own numbering.
     pub method: u16,
-    /// The route key; `None` for messages that any node may have. A lane with a route has at most
-    /// one batch in flight.
+    /// The route key; `None` for messages that any node may have. Of a route at most one batch is
+    /// in flight, whatever else its lanes differ in.
     pub route: Option<Arc<[u8]>>,
     /// What messages of one call must have in common, where they must.
     pub group: Option<Arc<[u8]>>,

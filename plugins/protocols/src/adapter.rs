@@ -24,7 +24,7 @@ mod outbox;
 pub use outbox::{Lane, Loss, Outbox, Run};
 
 /// Longest name of a service or an instance that others inherit. OAP cuts them at 70 characters.
-const LONGEST_NAME: usize = 4 * 1024;
+const LONGEST_NAME: usize = 512;
 
 /// What adapters need to know from the configuration.
 #[derive(Clone, Debug, Default)]
@@ -39,15 +39,19 @@ pub trait Inbound {
     fn take(&mut self, message: &[u8], now: Instant, out: &mut Outbox);
 
     /// Whether messages are kept back to go on together. If so, what has been kept back does not
-    /// wait for room any more when it goes.
+    /// wait for room any more when it goes: calls that together keep back all there is would wait
+    /// for each other.
     fn holds(&self) -> bool {
         false
     }
 
-    /// Bytes that are kept back.
+    /// Bytes that are kept: messages that are kept back, and what later ones inherit.
     fn held(&self) -> u64 {
         0
     }
+
+    /// There is no room to keep anything: it goes on as it is, or is given up.
+    fn release(&mut self, _out: &mut Outbox) {}
 
     /// When [`tick`](Self::tick) is due unless another message comes before.
     fn due(&self) -> Option<Instant> {
@@ -88,10 +92,10 @@ pub fn inbound(adapter: Adapter, options: &Arc<Options>) -> Option<Box<dyn Inbou
 /// What one call carries of these queued messages of one lane; `None`: just them.
 pub fn outbound(adapter: Adapter, chunks: &[Bytes]) -> Option<Vec<Bytes>> {
     match adapter {
-        Adapter::EnvoyAccessLogs | Adapter::EnvoyMetrics | Adapter::EbpfProfiling => {
-            Some(vec![inherited::leave_out_repeated(chunks, 1)])
-        }
-        Adapter::EbpfAccessLogs => Some(vec![inherited::leave_out_repeated(chunks, 2)]),
+        Adapter::EnvoyAccessLogs => Some(inherited::ACCESS_LOGS.leave_out_repeated(chunks)),
+        Adapter::EnvoyMetrics => Some(inherited::METRICS.leave_out_repeated(chunks)),
+        Adapter::EbpfAccessLogs => Some(inherited::EBPF_ACCESS_LOGS.leave_out_repeated(chunks)),
+        Adapter::EbpfProfiling => Some(inherited::EBPF_PROFILING.leave_out_repeated(chunks)),
         Adapter::GoProfiles => Some(go_profiles::unpack(chunks)),
         Adapter::Plain
         | Adapter::Keyed(_)

@@ -1,9 +1,11 @@
 //! Reads a routing key out of an encoded message, without decoding the rest.
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::wire::{Malformed, Value, fields};
 
 /// Appends the routing key of a message: the values of the fields that a row names, each with its
-/// length before it, so that different values never make the same key.
+/// length before it, so that different values never make the same key; of a long key its hash.
 ///
 /// Each field is a path of field numbers from the message down. Of several elements on the way the
 /// first counts, of several values at its end the last, and an empty value counts as missing, as
@@ -20,7 +22,9 @@ pub fn route_key(paths: &[&[u32]], message: &[u8], out: &mut Vec<u8>) -> bool {
         present |= !is_missing(value);
         append(value, out);
     }
-    if !present {
+    if present {
+        shorten(start, out);
+    } else {
         out.truncate(start);
     }
     present
@@ -32,10 +36,25 @@ pub fn key_of(values: &[&[u8]], out: &mut Vec<u8>) -> bool {
     if values.iter().all(|value| value.is_empty()) {
         return false;
     }
+    let start = out.len();
     for value in values {
         append(Value::Bytes(value), out);
     }
+    shorten(start, out);
     true
+}
+
+/// Longest key that stands for itself. Keys are kept as long as anything is open or queued.
+const LONGEST: usize = 512;
+
+/// Puts its hash in the place of a longer key, on every replica the same.
+fn shorten(start: usize, out: &mut Vec<u8>) {
+    if out.len() - start > LONGEST {
+        let hash = xxh3_128(&out[start..]);
+        out.truncate(start);
+        out.extend_from_slice(&hash.to_le_bytes());
+        out.shrink_to(start + LONGEST);
+    }
 }
 
 /// No value, or an empty one, which proto3 does not tell apart.

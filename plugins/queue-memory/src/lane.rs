@@ -70,8 +70,6 @@ pub(crate) struct Lane {
     chunks: VecDeque<Chunk>,
     count: u64,
     bytes: u64,
-    /// Whether it has a batch in flight, which the next one has to wait for.
-    pub(crate) busy: bool,
 }
 
 impl Lane {
@@ -81,7 +79,6 @@ impl Lane {
             chunks: VecDeque::new(),
             count: 0,
             bytes: 0,
-            busy: false,
         }
     }
 

@@ -1,10 +1,11 @@
 //! The lanes of one partition: what its lock guards.
 //!
-//! Lanes live in slots; a lane that is empty and has no batch in flight to wait for is removed, so
-//! that keys and tokens that come and go leave nothing behind. Whoever calls wakes the consumer
-//! and gives charges back after the lock is released: nothing here touches a gate.
+//! Lanes live in slots; an empty one is removed, and what is known of a route when nothing of it is
+//! queued or in flight, so that keys and tokens that come and go leave nothing behind. Whoever calls
+//! wakes the consumer and gives charges back after the lock is released: nothing here touches a gate.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -24,10 +25,20 @@ struct Slot {
     place: Option<Place>,
 }
 
+/// What lanes of one route share.
+#[derive(Debug, Default)]
+struct Route {
+    /// One of them has a batch in flight, which the next one of any has to wait for.
+    busy: bool,
+    /// Their slots.
+    slots: Vec<usize>,
+}
+
 /// All lanes of a partition.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     index: HashMap<LaneKey, usize>,
+    routes: HashMap<Arc<[u8]>, Route>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     /// The slot of the latest push: most pushes go where the one before went.
@@ -46,6 +57,7 @@ impl Lanes {
     pub(crate) fn new() -> Self {
         Self {
             index: HashMap::new(),
+            routes: HashMap::new(),
             slots: Vec::new(),
             free: Vec::new(),
             last: 0,
@@ -112,6 +124,10 @@ impl Lanes {
             }
         };
         self.index.insert(key.clone(), slot);
+        if let Some(route) = &key.route {
+            let route = self.routes.entry(Arc::clone(route)).or_default();
+            route.slots.push(slot);
+        }
         slot
     }
 
@@ -125,23 +141,51 @@ impl Lanes {
         else {
             return false;
         };
+        let is_busy = |route| self.routes.get(route).is_some_and(|route| route.busy);
         let wanted = lane.oldest().map(|oldest| Place {
             oldest,
-            held: lane.busy,
+            held: lane.key().route.as_ref().is_some_and(is_busy),
             full: lane.holds(self.full_count, self.full_bytes),
         });
         let sooner = self.order.set(slot, *place, wanted);
         *place = wanted;
-        if wanted.is_none() && !lane.busy {
+        if wanted.is_none() {
             self.remove(slot);
         }
         sooner
+    }
+
+    /// Says whether one of the route's lanes has a batch in flight. Whether a waiting consumer has
+    /// to look again.
+    fn set_busy(&mut self, key: &Arc<[u8]>, busy: bool) -> bool {
+        let Some(route) = self.routes.get_mut(key) else {
+            return false;
+        };
+        route.busy = busy;
+        if route.slots.is_empty() {
+            if !busy {
+                self.routes.remove(key);
+            }
+            return false;
+        }
+        let slots = route.slots.clone();
+        slots
+            .into_iter()
+            .fold(false, |sooner, slot| self.replace(slot) | sooner)
     }
 
     fn remove(&mut self, slot: usize) {
         if let Some(lane) = self.slots[slot].lane.take() {
             self.index.remove(lane.key());
             self.free.push(slot);
+            if let Some(key) = &lane.key().route
+                && let Some(route) = self.routes.get_mut(key)
+            {
+                route.slots.retain(|other| *other != slot);
+                if route.slots.is_empty() && !route.busy {
+                    self.routes.remove(key);
+                }
+            }
         }
         if self.index.is_empty() && self.slots.len() > KEPT_SLOTS {
             self.index = HashMap::new();
@@ -157,11 +201,14 @@ impl Lanes {
             && let Some(lane) = &mut self.slots[slot].lane
             && let Some(batch) = lane.take(limits)
         {
-            lane.busy = lane.key().route.is_some();
+            let route = lane.key().route.clone();
             self.queued.count -= u64::from(batch.count);
             self.queued.bytes -= batch.bytes;
             self.in_flight += u64::from(batch.count);
-            self.replace(slot);
+            match route {
+                Some(route) => self.set_busy(&route, true),
+                None => self.replace(slot),
+            };
             self.waker = None;
             return Next::Batch(batch);
         }
@@ -225,12 +272,8 @@ impl Lanes {
             self.in_flight
         );
         self.in_flight = self.in_flight.saturating_sub(count);
-        if !last || key.route.is_none() {
-            return None;
-        }
-        let slot = *self.index.get(key)?;
-        self.slots[slot].lane.as_mut()?.busy = false;
-        if self.replace(slot) {
+        let route = key.route.as_ref().filter(|_| last)?;
+        if self.set_busy(route, false) {
             self.waker.take()
         } else {
             None

@@ -186,8 +186,7 @@ impl Queued {
                 Run::Compressed(body) if self.expected.compressed => {
                     let max = self.taker.front.options.max_message_bytes;
                     let inflating = Inflating::new(body, max);
-                    inflated =
-                        inflate(inflating, &mut self.taker.charge, &self.bond, answer).await?;
+                    inflated = self.taker.inflate(inflating, &self.bond, answer).await?;
                     (inflated.as_slice(), 1)
                 }
                 Run::Compressed(_) => {
@@ -214,7 +213,8 @@ impl Queued {
         if part <= UNCHARGED_PART {
             return Ok(());
         }
-        charge_up_to(part as u64, &mut self.taker.charge, &self.bond, answer).await
+        let bond = &self.bond;
+        self.taker.charge_up_to(part as u64, bond, answer).await
     }
 
     async fn finish(&mut self, answer: &mut Answer) -> End {
@@ -276,6 +276,53 @@ impl Taker {
                 }),
         }
     }
+
+    /// Charges a message so much in all. A call that waits for room keeps its client's credit, of
+    /// the connection too, which is why the connection's window is wider by a stream's meanwhile.
+    async fn charge_up_to(
+        &mut self,
+        bytes: u64,
+        bond: &Rc<Bond>,
+        answer: &mut Answer,
+    ) -> Result<(), End> {
+        let (ingest, charge) = (&mut *self.ingest, &mut self.charge);
+        let more = bytes.saturating_sub(charge.bytes());
+        let charged = match poll_fn(|cx| Poll::Ready(charge.poll_grow(more, cx))).await {
+            Poll::Ready(charged) => charged,
+            Poll::Pending => {
+                let _waiting = bond.wait();
+                let grown = |cx: &mut Context<'_>| {
+                    // Others may wait for what was taken before.
+                    ingest.poll_idle(cx);
+                    charge.poll_grow(more, cx)
+                };
+                while_open(answer, grown).await?
+            }
+        };
+        charged.map_err(|Crowded| {
+            let text = "too many large messages at once";
+            refuse(Refusal::Deadline, text.to_owned())
+        })
+    }
+
+    /// Inflates a message, which is charged as it grows: nobody knows how long it becomes, and it
+    /// may have to wait for room in the queue. Other calls have their turns meanwhile.
+    async fn inflate(
+        &mut self,
+        mut message: Inflating<'_>,
+        bond: &Rc<Bond>,
+        answer: &mut Answer,
+    ) -> Result<Vec<u8>, End> {
+        let compressed = self.charge.bytes();
+        while message.advance().map_err(|error| refuse_inflate(&error))? {
+            if message.bytes() > UNCHARGED_PART {
+                let all = compressed + message.bytes() as u64;
+                self.charge_up_to(all, bond, answer).await?;
+                tokio::task::yield_now().await;
+            }
+        }
+        message.framed().map_err(|error| refuse_inflate(&error))
+    }
 }
 
 /// Counts a call as paused until dropped.
@@ -292,47 +339,6 @@ impl Drop for Paused<'_> {
     fn drop(&mut self) {
         self.0.service.paused(false);
     }
-}
-
-/// Charges a message so much in all. A call that waits for room keeps its client's credit, of the
-/// connection too, which is why the connection's window is wider by a stream's meanwhile.
-async fn charge_up_to(
-    bytes: u64,
-    charge: &mut PartCharge,
-    bond: &Rc<Bond>,
-    answer: &mut Answer,
-) -> Result<(), End> {
-    let more = bytes.saturating_sub(charge.bytes());
-    let charged = match poll_fn(|cx| Poll::Ready(charge.poll_grow(more, cx))).await {
-        Poll::Ready(charged) => charged,
-        Poll::Pending => {
-            let _waiting = bond.wait();
-            while_open(answer, |cx| charge.poll_grow(more, cx)).await?
-        }
-    };
-    charged.map_err(|Crowded| {
-        let text = "too many large messages at once";
-        refuse(Refusal::Deadline, text.to_owned())
-    })
-}
-
-/// Inflates a message, which is charged as it grows: nobody knows how long it becomes, and it may
-/// have to wait for room in the queue. Other calls have their turns meanwhile.
-async fn inflate(
-    mut message: Inflating<'_>,
-    charge: &mut PartCharge,
-    bond: &Rc<Bond>,
-    answer: &mut Answer,
-) -> Result<Vec<u8>, End> {
-    let compressed = charge.bytes();
-    while message.advance().map_err(|error| refuse_inflate(&error))? {
-        if message.bytes() > UNCHARGED_PART {
-            let all = compressed + message.bytes() as u64;
-            charge_up_to(all, charge, bond, answer).await?;
-            tokio::task::yield_now().await;
-        }
-    }
-    message.framed().map_err(|error| refuse_inflate(&error))
 }
 
 /// Waits, but not for a call that has gone away: its messages must not be taken after that.

@@ -23,17 +23,20 @@ pub(super) struct Adapted {
     /// How much of the run that is being taken has been through the adapter.
     adapted: usize,
     charge: Held,
+    /// The call has one message only.
+    is_unary: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Adapted {
-    pub(super) fn new(adapter: Box<dyn Inbound>, budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(adapter: Box<dyn Inbound>, is_unary: bool, budget: &Arc<Budget>) -> Self {
         Self {
             adapter,
             outbox: Outbox::default(),
             next: 0,
             adapted: 0,
             charge: Held::new(budget),
+            is_unary,
             timer: None,
         }
     }
@@ -46,31 +49,38 @@ impl Adapted {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         self.poll_idle(entry, cx);
-        loop {
-            let now = Instant::now();
-            let rest = &framed[self.adapted..];
-            if !self.adapter.holds() {
-                self.outbox.expect(rest.len());
-            }
-            let mut rest = messages(rest);
-            while !self.outbox.is_full()
-                && let Some(message) = rest.next()
-            {
-                self.adapter.take(&message[PREFIX..], now, &mut self.outbox);
-                self.adapted += message.len();
-            }
-            if self.adapter.holds() {
-                // What is held is charged already. If it waited for room before it went on, calls
-                // that together hold all the room would wait for each other.
-                self.push_all(entry);
-                ready!(entry.poll_room(cx));
-            } else {
-                ready!(self.poll_push_all(entry, cx));
-            }
-            if self.adapted == framed.len() {
-                self.adapted = 0;
-                return Poll::Ready(());
-            }
+        let first = self.adapted;
+        self.adapt(&framed[first..]);
+        if self.adapted > first {
+            self.charge_held();
+        }
+        if self.adapter.holds() {
+            self.push_all(entry);
+            ready!(entry.poll_room(cx));
+        } else {
+            ready!(self.poll_push_all(entry, cx));
+        }
+        if self.adapted == framed.len() {
+            self.adapted = 0;
+            return Poll::Ready(());
+        }
+        // Small messages that inherit much take long: others have their turn in between.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands messages to the adapter until the outbox is full.
+    fn adapt(&mut self, framed: &[u8]) {
+        let now = Instant::now();
+        if !self.adapter.holds() {
+            self.outbox.expect(framed.len());
+        }
+        let mut rest = messages(framed);
+        while !self.outbox.is_full()
+            && let Some(message) = rest.next()
+        {
+            self.adapter.take(&message[PREFIX..], now, &mut self.outbox);
+            self.adapted += message.len();
         }
     }
 
@@ -93,6 +103,7 @@ impl Adapted {
                 continue;
             }
             self.adapter.tick(now, &mut self.outbox);
+            self.charge_held();
             self.push_all(entry);
         }
     }
@@ -100,6 +111,7 @@ impl Adapted {
     /// The call has ended: what is held has to go.
     pub(super) fn end(&mut self, entry: &mut Entry, now: Instant) {
         self.adapter.end(now, &mut self.outbox);
+        self.charge_held();
         if self.adapter.holds() {
             self.push_all(entry);
         }
@@ -111,6 +123,15 @@ impl Adapted {
     }
 
     fn poll_push_all(&mut self, entry: &mut Entry, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_unary && self.outbox.runs().len() > 1 {
+            // All of a call's message or, if its client leaves before there is room, nothing.
+            for run in self.outbox.runs() {
+                entry.go_to(&run.lane);
+                ready!(entry.poll_room(cx));
+            }
+            self.push_all(entry);
+            return Poll::Ready(());
+        }
         while let Some(run) = self.outbox.runs().get(self.next) {
             entry.go_to(&run.lane);
             ready!(entry.poll_push(self.outbox.bytes(run), run.count, cx));
@@ -125,8 +146,16 @@ impl Adapted {
             entry.go_to(&run.lane);
             entry.push(self.outbox.bytes(run), run.count, run.merged);
         }
-        self.charge.set(self.adapter.held());
         self.emptied(entry);
+    }
+
+    /// What finds no room is let go of. Nobody waits for room here, since only the call itself can
+    /// make any.
+    fn charge_held(&mut self) {
+        if !self.charge.try_set(self.adapter.held()) {
+            self.adapter.release(&mut self.outbox);
+            self.charge.try_set(self.adapter.held());
+        }
     }
 
     fn emptied(&mut self, entry: &mut Entry) {
@@ -153,10 +182,11 @@ fn drop_reason(loss: Loss) -> DropReason {
         Loss::Unattributed => DropReason::Unattributed,
         Loss::Incomplete => DropReason::Incomplete,
         Loss::Oversized => DropReason::Oversized,
+        Loss::NoRoom => DropReason::NoRoom,
     }
 }
 
-/// What is charged for messages that an adapter holds.
+/// What is charged for what an adapter holds.
 struct Held {
     budget: Arc<Budget>,
     bytes: u64,
@@ -170,19 +200,25 @@ impl Held {
         }
     }
 
-    fn set(&mut self, bytes: u64) {
-        let gate = self.budget.gate();
+    /// Charges so much in all, or as much as before if there is no room for more.
+    fn try_set(&mut self, bytes: u64) -> bool {
+        let gate = self.budget.held();
         match bytes.checked_sub(self.bytes) {
             Some(0) => {}
-            Some(more) => gate.take(more),
+            Some(more) => {
+                if gate.level() + more > gate.limit() || !gate.try_take(more) {
+                    return false;
+                }
+            }
             None => gate.give_back(self.bytes - bytes),
         }
         self.bytes = bytes;
+        true
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.set(0);
+        self.try_set(0);
     }
 }

@@ -31,11 +31,13 @@ pub enum DropReason {
     Incomplete,
     /// What it belongs to is longer than an OAP takes.
     Oversized,
+    /// There was no room to keep it until the rest of what it belongs to came.
+    NoRoom,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::QueueFull,
         Self::Evicted,
         Self::Expired,
@@ -48,6 +50,7 @@ impl DropReason {
         Self::Unattributed,
         Self::Incomplete,
         Self::Oversized,
+        Self::NoRoom,
     ];
 
     /// Value of the label `reason`.
@@ -65,13 +68,14 @@ impl DropReason {
             Self::Unattributed => "unattributed",
             Self::Incomplete => "incomplete",
             Self::Oversized => "oversized",
+            Self::NoRoom => "no_room",
         }
     }
 
     /// Whether the queue let go of the messages for want of room; otherwise delivery gave up.
     pub const fn is_for_room(self) -> bool {
         match self {
-            Self::QueueFull | Self::Evicted => true,
+            Self::QueueFull | Self::Evicted | Self::NoRoom => true,
             Self::Expired
             | Self::Rejected
             | Self::Unimplemented

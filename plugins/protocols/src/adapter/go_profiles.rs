@@ -3,9 +3,11 @@
 //! Chunks of a task that part reach nobody whole (`protocols.md` T7), so they are kept until the
 //! last has come and go on as one queued message, which holds theirs. A queue cannot cut that.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::outbox::{messages, put_message};
 use super::{Inbound, Lane, Loss, Outbox};
@@ -21,6 +23,9 @@ const LONGEST: usize = 32 * 1024 * 1024;
 /// Most tasks that a call keeps. An agent works on one at a time.
 const MOST_TASKS: usize = 16;
 
+/// Tasks that are remembered as given up: a profile without its beginning is none.
+const MOST_GIVEN_UP: usize = 256;
+
 /// A task whose next chunk takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,71 +34,72 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct GoProfiles {
     /// The one that has waited longest first.
     tasks: Vec<Task>,
+    /// Ids of tasks whose rest is let go too, and why.
+    given_up: VecDeque<(u128, Loss)>,
 }
 
 struct Task {
-    id: Vec<u8>,
-    /// With their prefixes.
-    chunks: Vec<u8>,
-    count: u32,
-    /// Why the rest is let go too: a profile without its beginning is none.
-    given_up: Option<Loss>,
+    /// Hash of the id.
+    id: u128,
+    /// Each with its prefix.
+    chunks: Vec<Vec<u8>>,
+    bytes: usize,
     latest: Instant,
 }
 
 impl Task {
-    fn len(&self) -> usize {
-        self.id.len() + self.chunks.len()
+    fn add(&mut self, message: &[u8]) {
+        let mut chunk = Vec::with_capacity(message.len() + 5);
+        put_message(&mut chunk, |chunk| chunk.extend_from_slice(message));
+        self.bytes += chunk.len();
+        self.chunks.push(chunk);
     }
 
-    fn give_up(&mut self, loss: Loss, out: &mut Outbox) {
-        if self.count > 0 {
-            out.lose(loss, self.count);
-        }
-        self.given_up = Some(loss);
-        self.chunks = Vec::new();
-        self.count = 0;
+    fn pass_on(&self, out: &mut Outbox) {
+        out.message(&Lane::default(), self.count(), |out| {
+            for chunk in &self.chunks {
+                out.extend_from_slice(chunk);
+            }
+        });
     }
 
-    fn add(&mut self, message: &[u8], out: &mut Outbox) {
-        if let Some(loss) = self.given_up {
-            return out.lose(loss, 1);
-        }
-        put_message(&mut self.chunks, |chunks| chunks.extend_from_slice(message));
-        self.count += 1;
-        if self.len() > LONGEST {
-            self.give_up(Loss::Oversized, out);
-        }
+    fn count(&self) -> u32 {
+        // A message of some bytes each, and 32 MiB of them at most.
+        self.chunks.len() as u32
     }
 }
 
 impl GoProfiles {
-    fn task(&mut self, id: &[u8], now: Instant) -> Task {
-        match self.tasks.iter().position(|task| task.id == id) {
-            Some(index) => self.tasks.remove(index),
-            None => Task {
-                id: id.to_vec(),
-                chunks: Vec::new(),
-                count: 0,
-                given_up: None,
-                latest: now,
-            },
+    fn give_up(&mut self, index: usize, loss: Loss, out: &mut Outbox) {
+        let task = self.tasks.remove(index);
+        out.lose(loss, task.count());
+        self.given_up.push_back((task.id, loss));
+        if self.given_up.len() > MOST_GIVEN_UP {
+            self.given_up.pop_front();
         }
     }
 
-    /// What an agent has left behind makes room for what it sends now.
-    fn make_room(&mut self, for_task: &Task, out: &mut Outbox) {
-        if self.tasks.len() >= MOST_TASKS {
-            self.tasks.remove(0).give_up(Loss::Incomplete, out);
+    fn give_up_all(&mut self, loss: Loss, out: &mut Outbox) {
+        while !self.tasks.is_empty() {
+            self.give_up(0, loss, out);
         }
-        let mut all = self.tasks.iter().map(Task::len).sum::<usize>() + for_task.len();
-        for task in &mut self.tasks {
-            if all <= LONGEST {
-                break;
-            }
-            all -= task.chunks.len();
-            task.give_up(Loss::Incomplete, out);
+    }
+
+    /// Whether the task was given up; its last chunk ends that too.
+    fn is_given_up(&mut self, id: u128, is_last: bool, out: &mut Outbox) -> bool {
+        let Some(index) = self.given_up.iter().position(|(known, _)| *known == id) else {
+            return false;
+        };
+        let (_, loss) = self.given_up[index];
+        out.lose(loss, 1);
+        if is_last {
+            self.given_up.remove(index);
         }
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        self.tasks.iter().map(|task| task.bytes).sum()
     }
 }
 
@@ -101,21 +107,36 @@ impl Inbound for GoProfiles {
     fn take(&mut self, message: &[u8], now: Instant, out: &mut Outbox) {
         let Ok((id, is_last)) = read(message) else {
             // Nobody knows which of them lacks it.
-            self.tasks
-                .iter_mut()
-                .for_each(|task| task.give_up(Loss::Incomplete, out));
+            self.give_up_all(Loss::Incomplete, out);
             return out.lose(Loss::Malformed, 1);
         };
-        let mut task = self.task(id, now);
+        let id = xxh3_128(id);
+        if self.is_given_up(id, is_last, out) {
+            return;
+        }
+        let mut task = match self.tasks.iter().position(|task| task.id == id) {
+            Some(index) => self.tasks.remove(index),
+            None => Task {
+                id,
+                chunks: Vec::new(),
+                bytes: 0,
+                latest: now,
+            },
+        };
         task.latest = now;
-        task.add(message, out);
-        if !is_last {
-            self.make_room(&task, out);
-            self.tasks.push(task);
-        } else if task.given_up.is_none() {
-            out.message(&Lane::default(), task.count, |out| {
-                out.extend_from_slice(&task.chunks);
-            });
+        task.add(message);
+        let is_oversized = task.bytes > LONGEST;
+        match (is_last, is_oversized) {
+            (true, true) => return out.lose(Loss::Oversized, task.count()),
+            (true, false) => return task.pass_on(out),
+            (false, _) => self.tasks.push(task),
+        }
+        if is_oversized {
+            self.give_up(self.tasks.len() - 1, Loss::Oversized, out);
+        }
+        // What an agent has left behind makes room for what it sends now.
+        while self.tasks.len() > MOST_TASKS || self.bytes() > LONGEST {
+            self.give_up(0, Loss::Incomplete, out);
         }
     }
 
@@ -124,27 +145,25 @@ impl Inbound for GoProfiles {
     }
 
     fn held(&self) -> u64 {
-        let held = |task: &Task| (task.id.len() + task.chunks.capacity()) as u64;
-        self.tasks.iter().map(held).sum()
+        self.bytes() as u64
+    }
+
+    fn release(&mut self, out: &mut Outbox) {
+        self.give_up_all(Loss::NoRoom, out);
     }
 
     fn due(&self) -> Option<Instant> {
-        let waiting = self.tasks.iter().find(|task| task.given_up.is_none());
-        waiting.map(|task| task.latest + PATIENCE)
+        self.tasks.first().map(|task| task.latest + PATIENCE)
     }
 
     fn tick(&mut self, now: Instant, out: &mut Outbox) {
-        for task in &mut self.tasks {
-            if task.latest + PATIENCE <= now && task.given_up.is_none() {
-                task.give_up(Loss::Incomplete, out);
-            }
+        while self.due().is_some_and(|due| due <= now) {
+            self.give_up(0, Loss::Incomplete, out);
         }
     }
 
     fn end(&mut self, _now: Instant, out: &mut Outbox) {
-        for mut task in self.tasks.drain(..) {
-            task.give_up(Loss::Incomplete, out);
-        }
+        self.give_up_all(Loss::Incomplete, out);
     }
 }
 

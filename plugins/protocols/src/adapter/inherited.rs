@@ -6,12 +6,12 @@
 //! when they leave. The queue is cold memory, so it is the labels that are compared.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::outbox::{messages, put_message};
 use super::{Inbound, Lane, Loss, Outbox};
@@ -72,7 +72,7 @@ pub(super) const EBPF_PROFILING: Contexts = Contexts {
 const MOST: usize = 2;
 
 /// Longest context that is kept. Every message of the call is made longer by it.
-const LONGEST: usize = 256 * 1024;
+const LONGEST: usize = 64 * 1024;
 
 impl Contexts {
     /// Which context the field is, and what it says.
@@ -99,6 +99,9 @@ impl Contexts {
         Ok(())
     }
 }
+
+/// Nobody can make a context that is taken for another's.
+static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
 
 /// Writes their contexts into messages that do not bring them.
 pub(super) struct Inherited {
@@ -155,7 +158,7 @@ impl Inherited {
         }
         let mut field = Vec::new();
         put_bytes(&mut field, index as u32 + 1, &kept);
-        let hash = xxh3_128(&field);
+        let hash = xxh3_128_with_seed(&field, *SEED);
         self.known[index] = Some(Known { field, hash });
         Ok(())
     }
@@ -190,6 +193,17 @@ impl Inbound for Inherited {
             }
         });
     }
+
+    fn held(&self) -> u64 {
+        let known = self.known.iter().flatten().map(|known| known.field.len());
+        let group = self.lane.group.as_ref().map_or(0, |group| group.len());
+        (known.sum::<usize>() + group) as u64
+    }
+
+    fn release(&mut self, _out: &mut Outbox) {
+        self.known = Default::default();
+        self.lane = Lane::default();
+    }
 }
 
 /// Keeps all of a context.
@@ -203,25 +217,27 @@ fn keep_whole(context: &[u8], kept: &mut Vec<u8>) -> Result<(), Malformed> {
 /// What a queued message says of each of its contexts before them: hash and length.
 const LABEL: usize = size_of::<u128>() + size_of::<u32>();
 
-/// One call's messages: of the `contexts` of each, those are left out that the message before says
-/// too.
-pub(super) fn leave_out_repeated(chunks: &[Bytes], contexts: usize) -> Bytes {
-    let mut call = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
-    let mut before: &[u8] = &[];
-    for queued in chunks.iter().flat_map(|chunk| messages(chunk)) {
-        // What an adapter has queued begins with its labels.
-        let Some((labels, message)) = queued.split_at_checked(contexts * LABEL) else {
-            continue;
-        };
-        let pairs = labels.chunks(LABEL).zip(before.chunks(LABEL));
-        let repeated = pairs.take_while(|(own, before)| own == before);
-        let said: usize = repeated.map(|(own, _)| length_of(own)).sum();
-        put_message(&mut call, |call| {
-            call.extend_from_slice(message.get(said..).unwrap_or_default());
-        });
-        before = labels;
+impl Contexts {
+    /// One call's messages: of the contexts of each, those are left out that the message before
+    /// says too.
+    pub(super) fn leave_out_repeated(&self, chunks: &[Bytes]) -> Vec<Bytes> {
+        let mut call = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
+        let mut before: &[u8] = &[];
+        for queued in chunks.iter().flat_map(|chunk| messages(chunk)) {
+            // What an adapter has queued begins with its labels.
+            let Some((labels, message)) = queued.split_at_checked(self.count * LABEL) else {
+                continue;
+            };
+            let pairs = labels.chunks(LABEL).zip(before.chunks(LABEL));
+            let repeated = pairs.take_while(|(own, before)| own == before);
+            let said: usize = repeated.map(|(own, _)| length_of(own)).sum();
+            put_message(&mut call, |call| {
+                call.extend_from_slice(message.get(said..).unwrap_or_default());
+            });
+            before = labels;
+        }
+        vec![call.into()]
     }
-    call.into()
 }
 
 /// How long the context of a label is.

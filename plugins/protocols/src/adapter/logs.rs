@@ -22,20 +22,24 @@ pub(super) struct Logs {
 
 impl Inbound for Logs {
     fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
-        match service(message) {
-            Err(Malformed) => out.lose(Loss::Malformed, 1),
-            Ok([]) => out.message(&self.lane, 1, |out| {
-                out.extend_from_slice(message);
-                if let Some(service) = &self.lane.group {
-                    // Of several values of a field the last counts.
-                    put_bytes(out, SERVICE, service);
-                }
-            }),
-            Ok(own) => match self.learn(own) {
+        let own = match service(message) {
+            Ok(own) => own,
+            Err(Malformed) => return out.lose(Loss::Malformed, 1),
+        };
+        if !own.is_empty() {
+            return match self.learn(own) {
                 Ok(()) => out.copy(&self.lane, message),
                 Err(loss) => out.lose(loss, 1),
-            },
+            };
         }
+        let Some(service) = &self.lane.group else {
+            return out.lose(Loss::Unattributed, 1);
+        };
+        out.message(&self.lane, 1, |out| {
+            out.extend_from_slice(message);
+            // Of several values of a field the last counts.
+            put_bytes(out, SERVICE, service);
+        });
     }
 }
 
@@ -44,12 +48,13 @@ impl Logs {
         if self.lane.group.as_deref() == Some(service) {
             return Ok(());
         }
+        // What follows one that nobody can use is not of the service before.
+        self.lane.group = None;
         // An OAP refuses text that is not UTF-8, so it must not get into what others say.
         if str::from_utf8(service).is_err() {
             return Err(Loss::Malformed);
         }
         if service.len() > LONGEST_NAME {
-            self.lane.group = None;
             return Err(Loss::Oversized);
         }
         self.lane.group = Some(Arc::from(service));

@@ -171,6 +171,10 @@ impl Inbound for Meters {
         set.map_or(0, |set| (set.len() + set.seen.capacity() * SEEN) as u64)
     }
 
+    fn release(&mut self, out: &mut Outbox) {
+        self.pass_on(out);
+    }
+
     fn due(&self) -> Option<Instant> {
         self.set.as_ref().map(|set| set.latest + SILENCE)
     }

@@ -22,6 +22,9 @@ const VALUE: u32 = 2;
 /// An `AnyValue` that holds an empty `string_value`.
 const EMPTY_TEXT: &[u8] = &[1 << 3 | 2, 0];
 
+/// What has yet another key goes without it: each part costs a call.
+const MOST_PARTS: usize = 1024;
+
 /// Splits requests by their resources' keys.
 pub(super) struct OtlpMetrics {
     options: Arc<Options>,
@@ -50,7 +53,10 @@ impl OtlpMetrics {
             let Some(resource_metrics) = field.bytes(RESOURCE_METRICS) else {
                 continue;
             };
-            let key: Option<Arc<[u8]>> = self.key(resource_metrics)?.map(Arc::from);
+            let mut key: Option<Arc<[u8]>> = self.key(resource_metrics)?.map(Arc::from);
+            if parts.len() >= MOST_PARTS && !places.contains_key(&key) {
+                key = None;
+            }
             let place = *places.entry(key.clone()).or_insert(parts.len());
             if place == parts.len() {
                 parts.push(Part {

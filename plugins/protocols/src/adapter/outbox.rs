@@ -28,6 +28,8 @@ pub enum Loss {
     Unattributed,
     /// The rest of what it belongs to never came.
     Incomplete,
+    /// There was no room to keep it until the rest of what it belongs to came.
+    NoRoom,
     /// What it belongs to is longer than an OAP takes, or its name than others may inherit.
     Oversized,
 }
