@@ -241,10 +241,17 @@ async fn t15_what_an_oap_refuses_is_no_business_of_the_agent() {
         ..Fault::default()
     });
     let client = gateway.client().await;
-    for number in 0..20 {
-        let message = segment(&number.to_string(), "shop");
-        assert_eq!(client.unary(SEGMENTS, &message).await.ok(), EMPTY);
+    let report = async |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            let message = segment(&number.to_string(), "shop");
+            assert_eq!(client.unary(SEGMENTS, &message).await.ok(), EMPTY);
+        }
+    };
+    report(0..10).await;
+    for sink in &gateway.sinks {
+        soon(sink.wait_until(|state| !state.errors.is_empty())).await;
     }
+    report(10..20).await;
     gateway.sinks[0].set_fault(Fault::default());
     gateway.sinks[1].set_fault(Fault::default());
     gateway

@@ -2,6 +2,7 @@
 //!
 //! Those that need an adapter are below, through the gateway to sinks that file what they get as
 //! an OAP would. The others stand where their subject is; `every_trap_has_its_test` finds them.
+//! `TRAPS.md` says how each was seen to fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -133,7 +133,8 @@ async fn t09_the_old_service_leaves_by_the_one_for_proxies_too() {
     assert_eq!(filed["old/mesh"], ["/a", "/b"]);
 }
 
-fn snapshot(id: Option<&str>, value: f64) -> Vec<u8> {
+/// Metrics of a node that says who it is, or not.
+fn snapshot(node: Option<core::Node>, value: f64) -> Vec<u8> {
     let counter = prometheus::Metric {
         counter: Some(prometheus::Counter { value: Some(value) }),
         ..Default::default()
@@ -145,9 +146,8 @@ fn snapshot(id: Option<&str>, value: f64) -> Vec<u8> {
         ..Default::default()
     };
     let message = metrics::StreamMetricsMessage {
-        identifier: id.map(|id| metrics::stream_metrics_message::Identifier {
-            node: Some(node(id)),
-        }),
+        identifier: node
+            .map(|node| metrics::stream_metrics_message::Identifier { node: Some(node) }),
         envoy_metrics: vec![family],
     };
     message.encode_to_vec()
@@ -162,7 +162,7 @@ async fn t10_each_envoys_metrics_have_calls_of_their_own_and_one_node() {
     let mut calls = Vec::new();
     for id in ids {
         let mut call = client.open(METRICS).await;
-        send_each(&mut call, [snapshot(Some(id), 0.0)]).await;
+        send_each(&mut call, [snapshot(Some(node(id)), 0.0)]).await;
         calls.push(call);
     }
     for round in 1..ROUNDS {
@@ -185,4 +185,36 @@ async fn t10_each_envoys_metrics_have_calls_of_their_own_and_one_node() {
         assert_eq!(nodes.count(), 1, "{name}");
     }
     gateway.assert_nothing_unfiled();
+}
+
+/// An OAP reads the identifier of a call's first message only.
+#[tokio::test]
+async fn t10_envoys_of_one_id_have_calls_of_their_own_too() {
+    const ROUNDS: u32 = 20;
+    let gateway = Gateway::start(1).await;
+    let client = gateway.client().await;
+    let clusters = ["east", "west"];
+    let mut calls = Vec::new();
+    for cluster in clusters {
+        let node = core::Node {
+            cluster: cluster.to_owned(),
+            ..node("gate")
+        };
+        let mut call = client.open(METRICS).await;
+        send_each(&mut call, [snapshot(Some(node), 0.0)]).await;
+        calls.push(call);
+    }
+    for round in 1..ROUNDS {
+        for call in &mut calls {
+            send_each(call, [snapshot(None, round.into())]).await;
+        }
+    }
+    let all = clusters.len() * usize::try_from(ROUNDS).unwrap();
+    let filed = gateway.wait_for_entries(METRICS, all).await;
+    let expected: Vec<_> = (0..ROUNDS)
+        .map(|round| format!("requests={round}"))
+        .collect();
+    for cluster in clusters {
+        assert_eq!(filed[&format!("gate/{cluster}")], expected);
+    }
 }

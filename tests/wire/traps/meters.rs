@@ -84,6 +84,31 @@ async fn t04_sets_are_cut_where_a_name_or_a_time_shows_that_a_new_one_begins() {
     );
 }
 
+/// An OAP files a whole set under the name that it meets last.
+#[tokio::test]
+async fn t04_a_set_is_of_one_instance_and_names_it() {
+    let gateway = Gateway::start(1).await;
+    let client = gateway.client().await;
+    let mut call = client.open(METERS).await;
+    let meters = [
+        named(meter("cpu", 1.0), "shop", 7),
+        meter("cpu", 2.0),                    // a set that names nobody
+        named(meter("heap", 3.0), "cart", 7), // somebody else, and no name comes again
+        meter("threads", 4.0),
+    ];
+    send_each(&mut call, meters.map(|meter| meter.encode_to_vec())).await;
+    call.half_close();
+    assert_eq!(call.answer().await.ok(), EMPTY);
+    let filed = gateway.wait_for_entries(METER_BATCHES, 4).await;
+    let of = |name: &str| -> Vec<&str> {
+        let ids = filed[name].iter();
+        ids.map(|id| id.split_once('@').unwrap().0).collect()
+    };
+    assert_eq!(of("shop/i"), ["cpu=1", "cpu=2"]);
+    assert_eq!(of("cart/i"), ["heap=3", "threads=4"]);
+    gateway.assert_nothing_unfiled();
+}
+
 /// T20: what is held when a client vanishes goes on.
 #[tokio::test]
 async fn t04_a_set_whose_stream_is_reset_goes_on() {
@@ -141,4 +166,7 @@ async fn t05_sets_are_whole_and_an_instance_stays_on_one_node() {
         assert_eq!(filed, expected);
     }
     gateway.assert_nothing_unfiled();
+    let totals = gateway.stop().await;
+    let sets = 3 * 2 * u64::try_from(ROUNDS).unwrap();
+    assert_eq!((totals.delivered, totals.merged), (sets, sets / 2));
 }
