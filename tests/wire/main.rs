@@ -22,6 +22,8 @@ mod delivery;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod large;
 #[cfg(test)]
 mod lifecycle;

@@ -14,6 +14,7 @@ use perigee_plugin_api::queue::{
 use crate::{MemoryQueue, Options, wire};
 
 mod full;
+mod hostile;
 mod model;
 mod shares;
 mod threads;

@@ -10,6 +10,7 @@ mod ebpf;
 mod envoy;
 mod events;
 mod go_profiles;
+mod hostile;
 mod keyed;
 mod logs;
 mod meters;
