@@ -47,6 +47,18 @@ pub struct Pipe {
 }
 
 impl Pipe {
+    /// How many calls stand for one batch in `max_in_flight`: a thousand services that log a record
+    /// a second each make a thousand calls of one record.
+    pub fn calls_a_batch(&self) -> usize {
+        const SMALL: usize = 8;
+        let mut methods = self.settings.protocol.methods.iter();
+        let is_grouped = methods.any(|method| match method.mode {
+            Mode::Queued(queued) => queued.adapter.is_grouped(),
+            Mode::Passthrough => false,
+        });
+        if is_grouped { SMALL } else { 1 }
+    }
+
     /// A queued method by its number within the protocol.
     pub fn queued(&self, method: u16) -> Option<(&'static Method, Queued)> {
         let method = self.settings.protocol.methods.get(usize::from(method))?;

@@ -75,7 +75,7 @@ impl Delivery {
         queue: &Arc<dyn Queue>,
         partition: usize,
         upstream: &Rc<Upstream>,
-        options: &SenderOptions,
+        options: SenderOptions,
     ) -> Self {
         Self {
             pipe: Arc::clone(pipe),
@@ -83,7 +83,7 @@ impl Delivery {
             partition,
             upstream: Rc::clone(upstream),
             slots: Rc::new(Slots::new(options.max_in_flight)),
-            options: options.clone(),
+            options,
             waiting: Cell::new(0),
             drops: RateLimited::new(LOG_PAUSE),
             holds: RateLimited::new(LOG_PAUSE),

@@ -53,6 +53,11 @@ impl Sender {
         options: &SenderOptions,
     ) -> Option<Self> {
         let queue = Arc::clone(pipe.queue.as_ref()?);
+        let options = SenderOptions {
+            max_in_flight: options.max_in_flight * pipe.calls_a_batch(),
+            ..options.clone()
+        };
+        let max_in_flight = options.max_in_flight;
         let delivery = Delivery::new(pipe, &queue, partition, upstream, options);
         Some(Self {
             pipe: Arc::clone(pipe),
@@ -60,7 +65,7 @@ impl Sender {
             partition,
             upstream: Rc::clone(upstream),
             delivery: Rc::new(delivery),
-            max_in_flight: options.max_in_flight,
+            max_in_flight,
         })
     }
 

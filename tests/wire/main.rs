@@ -22,7 +22,7 @@ mod delivery;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
-mod hostile;
+mod held;
 #[cfg(test)]
 mod large;
 #[cfg(test)]

@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn the_whole_is_within_what_was_asked_for() {
         assert_eq!(Budget::within(1 << 30).limit(), 1 << 30);
-        assert_eq!(Budget::new(400).limit(), 500);
+        assert_eq!(Budget::new(400).limit(), 550);
     }
 
     #[test]

@@ -116,6 +116,12 @@ pub enum Adapter {
 }
 
 impl Adapter {
+    /// Whether only few messages may share a call, those of one service, say. There are many small
+    /// calls then.
+    pub const fn is_grouped(&self) -> bool {
+        matches!(self, Self::Logs | Self::EnvoyMetrics | Self::EbpfAccessLogs)
+    }
+
     /// Whether a node has to see everything of a key, because it remembers what came before.
     pub const fn is_sticky(&self) -> bool {
         matches!(

@@ -14,7 +14,6 @@ use perigee_plugin_api::queue::{
 use crate::{MemoryQueue, Options, wire};
 
 mod full;
-mod hostile;
 mod model;
 mod shares;
 mod threads;
@@ -303,6 +302,26 @@ fn a_routed_lane_has_one_batch_in_flight() {
     assert_eq!(bench.lanes(), 0, "it is empty, and its route is remembered");
     bench.settle(&second);
     bench.assert_empty();
+}
+
+/// An Envoy that comes back with another identifier, or an instance that reports on `collect` and
+/// `collectBatch`.
+#[test]
+fn lanes_of_one_route_are_in_flight_one_after_the_other() {
+    let mut bench = Bench::wide();
+    let lane = |group: &[u8]| LaneKey {
+        method: 0,
+        route: Some(Arc::from(b"envoy".as_slice())),
+        group: Some(Arc::from(group)),
+        token: None,
+    };
+    bench.push(&lane(b"before"), &[8]);
+    bench.push(&lane(b"after"), &[8]);
+    bench.now += LINGER;
+    let first = bench.batch(&LIMITS);
+    assert_eq!(first.lane, lane(b"before"));
+    let next = bench.next(&LIMITS);
+    assert!(matches!(next, Next::Wait(_)), "{next:?}");
 }
 
 #[test]

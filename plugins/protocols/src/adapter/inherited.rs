@@ -204,6 +204,10 @@ impl Inbound for Inherited {
         self.known = Default::default();
         self.lane = Lane::default();
     }
+
+    fn end(&mut self, _now: Instant, out: &mut Outbox) {
+        self.release(out);
+    }
 }
 
 /// Keeps all of a context.

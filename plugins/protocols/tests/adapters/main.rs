@@ -6,11 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod any_bytes;
+mod bounds;
 mod ebpf;
 mod envoy;
 mod events;
 mod go_profiles;
-mod hostile;
 mod keyed;
 mod logs;
 mod meters;

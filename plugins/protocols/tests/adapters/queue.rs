@@ -70,6 +70,10 @@ impl Call {
         self
     }
 
+    pub(crate) fn release(&mut self) {
+        self.step(|inbound, _, out| inbound.release(out));
+    }
+
     pub(crate) fn held(&self) -> u64 {
         self.inbound.held()
     }
