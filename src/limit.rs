@@ -178,4 +178,18 @@ mod tests {
         assert!(books.percent.value() > 0.0);
         assert!(books.is_at_limit());
     }
+
+    #[test]
+    fn a_limit_does_not_hold_for_ever_when_there_is_nothing_to_read_any_more() {
+        let books = CpuBooks::default();
+        let mut sampler = Sampler::new(1.0);
+        let start = Instant::now();
+        sampler.look(start, &books);
+        books.set_at_limit(true);
+        sampler.usage = Usage::Statistics("/nowhere/cpu.stat".into());
+        for second in 1..60 {
+            sampler.look(start + Duration::from_secs(second), &books);
+        }
+        assert!(!books.is_at_limit(), "nobody has measured for a minute");
+    }
 }

@@ -114,4 +114,41 @@ sharing:
             "client.pem"
         );
     }
+
+    fn check_of(text: &str) -> Output {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("perigee.yaml"), text).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_perigee"))
+            .args(["check", "-c", "perigee.yaml"])
+            .current_dir(directory.path())
+            .output()
+            .expect("the program runs")
+    }
+
+    /// `perigee start` ends with 1 for the first.
+    #[test]
+    fn a_token_of_ours_that_no_header_can_carry_is_an_error() {
+        for token in [r"secret\n", "s\u{e9}cret", " secret "] {
+            let output = check_of(&format!(
+                "sharing:\n  clients: [{{plugin_name: grpc-client, authentication: \"{token}\"}}]\n  servers: [{{plugin_name: grpc-server}}]\n"
+            ));
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(64), "{token:?}: {errors}");
+            assert!(
+                errors.contains("sharing.clients[0].authentication"),
+                "{errors}"
+            );
+        }
+    }
+
+    /// All errors at once, as the README says.
+    #[test]
+    fn wrong_files_are_named_beside_a_wrong_value() {
+        let output = check_of(
+            "sharing:\n  clients: [{plugin_name: grpc-client}]\n  servers: [{plugin_name: grpc-server, tls_cert_file: none.pem, tls_key_file: none.key, accept_limit: {cpu_utilization: 0}}]\n",
+        );
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains("cpu_utilization"), "{errors}");
+        assert!(errors.contains("none.pem"), "{errors}");
+    }
 }

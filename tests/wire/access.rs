@@ -195,3 +195,21 @@ async fn exempt_reports_share_no_batch_with_those_that_have_the_token() {
     let totals = gateway.stop().await;
     assert_eq!(totals.dropped_for(DropReason::Attempts), EACH as u64);
 }
+
+/// The empty one is none, so the caller is admitted by the other; that one has to travel.
+#[tokio::test]
+async fn the_token_by_which_a_call_is_admitted_travels_with_its_data() {
+    let gateway = Gateway::over(vec![sink_with(Some("secret"))], checked("")).await;
+    let client = gateway.client().await;
+    let both = [("authentication", ""), OURS[0]];
+    client
+        .unary_with(KEEP_ALIVE, &both, &ping("shop"))
+        .await
+        .ok();
+    soon(
+        gateway
+            .sink()
+            .wait_until(|state| state.messages(KEEP_ALIVE) == 1),
+    )
+    .await;
+}

@@ -186,3 +186,26 @@ async fn a_flood_of_one_address_leaves_another_its_share_of_a_full_queue() {
     stop.store(true, Ordering::SeqCst);
     assert!(share * 4 >= ids.len(), "{share} of {}", ids.len());
 }
+
+/// Scenario: the stock file, and one address that opens as many connections as it can and says
+/// nothing.
+/// Guarantees: another address is served.
+#[tokio::test]
+async fn by_default_one_address_does_not_take_every_connection() {
+    const MOST: usize = 8;
+    let gateway = Gateway::start_with(1, |settings| settings.server.max_connections = MOST).await;
+    let mut silent = Vec::new();
+    for _ in 0..MOST {
+        silent.push(TcpStream::connect(gateway.app.address).await.unwrap());
+    }
+    gateway
+        .wait_for("the flood accepted", |gateway| {
+            gateway.app.books.front.connections.value() >= MOST as u64
+        })
+        .await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let modest = Client::on(socket.connect(gateway.app.address).await.unwrap()).await;
+    modest.unary(SEGMENTS, &segment("a", "shop")).await.ok();
+    drop(silent);
+}

@@ -61,3 +61,12 @@ fn the_own_time_can_be_read() {
     assert!(Usage::Process.read().is_some());
     assert!(Usage::of(&Groups::detect()).read().is_some());
 }
+
+/// `Mount::chain` goes up to what is mounted; what is around us is used by our neighbours, too.
+#[test]
+fn the_usage_of_a_group_around_ours_is_not_ours() {
+    let mounts = "33 31 0:30 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n";
+    let files = [("sys/fs/cgroup/cpuacct/pods/cpuacct.usage", "888000000000\n")];
+    let machine = Machine::new("2:cpuacct:/pods/mine\n", mounts, &files);
+    assert_eq!(Usage::of(&machine.groups()), Usage::Process);
+}
