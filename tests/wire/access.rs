@@ -206,10 +206,5 @@ async fn the_token_by_which_a_call_is_admitted_travels_with_its_data() {
         .unary_with(KEEP_ALIVE, &both, &ping("shop"))
         .await
         .ok();
-    soon(
-        gateway
-            .sink()
-            .wait_until(|state| state.messages(KEEP_ALIVE) == 1),
-    )
-    .await;
+    gateway.arrived(KEEP_ALIVE, 1).await;
 }
