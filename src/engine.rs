@@ -41,12 +41,12 @@ pub mod status;
 pub mod tls;
 mod turn_away;
 
-pub use framing::{PREFIX, messages, prefix};
 pub use http2::channel::{
     Awaited, Channel, Closed, ConnectError, OpenError, Opened, Outcome, Outgoing, Place, Target,
 };
 pub use http2::front::{ConnectionError, Drain, Front, FrontOptions, serve};
 pub use http2::live::{Broken, Live, RecvBody, Responder, SendBody, Unsent};
+pub use perigee_plugin_api::framing::{PREFIX, messages, prefix};
 pub use status::{Code, Status};
 pub use turn_away::turn_away;
 

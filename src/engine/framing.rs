@@ -3,8 +3,7 @@
 //! A message is one flag byte, a big-endian 32-bit length and that many bytes (gRPC over HTTP/2,
 //! "Length-Prefixed-Message"). DATA frames cut the body anywhere.
 
-/// Bytes before a message: flag and length.
-pub const PREFIX: usize = 5;
+use perigee_plugin_api::framing::{PREFIX, prefix};
 
 /// What is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,26 +146,10 @@ impl Splitter {
     }
 }
 
-/// Flag and length of the message that begins here, once its prefix is there.
-pub fn prefix(bytes: &[u8]) -> Option<(u8, usize)> {
-    let (prefix, _) = bytes.split_first_chunk::<PREFIX>()?;
-    let [flag, a, b, c, d] = *prefix;
-    Some((flag, u32::from_be_bytes([a, b, c, d]) as usize))
-}
-
-/// The messages of a run, each with its prefix.
-pub fn messages(mut framed: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (_, length) = prefix(framed)?;
-        let (message, rest) = framed.split_at_checked(PREFIX + length)?;
-        framed = rest;
-        Some(message)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use perigee_plugin_api::framing::messages;
     use proptest::prelude::*;
 
     fn frame(flag: u8, body: &[u8]) -> Vec<u8> {

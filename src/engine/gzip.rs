@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use crate::engine::framing::PREFIX;
+use crate::engine::PREFIX;
 
 /// Why a compressed message was not inflated.
 #[derive(Debug, thiserror::Error)]

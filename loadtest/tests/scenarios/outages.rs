@@ -186,10 +186,10 @@ fn an_outage_of_all_nodes_only_slows_clients_down() {
     std::thread::sleep(OUTAGE.saturating_sub(began.elapsed()));
     assert_eq!(pipe(&scenario, "perigee_received_messages_total"), held_up);
     let used = gateway.metric("perigee_budget_used_bytes", &[]).unwrap();
-    // A fifth is for half-read messages, of which there are none. Each client may have one window
+    // A fifth is for half-read messages and an eighth for held ones, of which there are none. Each client may have one window
     // of messages more on its way into the queue.
     assert!(
-        (used / BUDGET as f64 - 0.8).abs() < 0.05,
+        (used / BUDGET as f64 - 0.675).abs() < 0.05,
         "{used} bytes held"
     );
 

@@ -12,6 +12,7 @@
 
 pub mod budget;
 pub mod discovery;
+pub mod framing;
 pub mod gate;
 pub mod protocol;
 pub mod queue;

@@ -3,7 +3,7 @@
 //! Callers promise whole messages. A broken promise never panics here and never stops a walk: what
 //! is cut short counts as one message up to its end.
 
-const PREFIX: usize = 5;
+use perigee_plugin_api::framing::{PREFIX, prefix};
 
 /// A run of whole messages at the front of a buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,12 +14,9 @@ pub(crate) struct Run {
 
 /// Length of the first message, prefix included; zero only for an empty buffer.
 pub(crate) fn first_len(buffer: &[u8]) -> usize {
-    match *buffer {
-        [_, a, b, c, d, ..] => {
-            let body = u32::from_be_bytes([a, b, c, d]) as usize;
-            buffer.len().min(PREFIX.saturating_add(body))
-        }
-        _ => buffer.len(),
+    match prefix(buffer) {
+        Some((_, body)) => buffer.len().min(PREFIX.saturating_add(body)),
+        None => buffer.len(),
     }
 }
 

@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::wire::Malformed;
+use perigee_plugin_api::framing::{self, PREFIX};
 
-/// Bytes of a message's prefix: a flag and the length.
-const PREFIX: usize = 5;
+use crate::wire::Malformed;
 
 /// What a message has in common with those that it may share a call with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,12 +146,6 @@ pub(super) fn put_message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// The messages of a run, without their prefixes.
-pub(super) fn messages(mut framed: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let ([_, length @ ..], rest) = framed.split_first_chunk::<PREFIX>()?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let (message, rest) = rest.split_at_checked(length)?;
-        framed = rest;
-        Some(message)
-    })
+pub(super) fn messages(framed: &[u8]) -> impl Iterator<Item = &[u8]> {
+    framing::messages(framed).map(|message| &message[PREFIX..])
 }
