@@ -250,7 +250,7 @@ pub(super) const KEYS: &[Key] = &[
         "sharing.servers[].accept_limit.connection_count",
         count("connections", 1, 10_000_000),
         "4000",
-        "Connections above this number are refused; fewer are served where the limit of open files (`ulimit -n`) leaves no room for them.",
+        "Connections above this number are refused; fewer are served where the limit of open files (`ulimit -n`), less 256 and 8 a worker, has no room for them.",
     ),
     Key::new(
         "sharing.servers[].accept_limit.connections_per_source",
