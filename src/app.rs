@@ -8,7 +8,6 @@ use perigee_discovery_static::{Server, StaticDiscovery, SystemResolver};
 use perigee_plugin_api::discovery::{Discovery, Endpoint, EndpointSet};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::admin::{self, AdminState, Readiness};
@@ -19,7 +18,7 @@ use crate::engine::{Drain, FrontOptions, socket};
 use crate::gateway::{Access, GatewayOptions};
 use crate::limit::CpuWatch;
 use crate::limit::sources::Sources;
-use crate::listener::Listener;
+use crate::listener::{Listener, Parting};
 use crate::pipe::Pipes;
 use crate::pipe::sender::SenderOptions;
 use crate::telemetry::books::Books;
@@ -133,11 +132,8 @@ impl App {
             workers: workers.iter().map(|worker| worker.inbox.clone()).collect(),
             books: Arc::clone(&books),
             readiness: Arc::clone(&readiness),
-            sources: server
-                .max_connections_per_source
-                .map(|most| Arc::new(Sources::new(most))),
-            has_tls: server.tls.is_some(),
-            parting: JoinSet::new(),
+            sources: Arc::new(Sources::new(server.connections_of_one_source())),
+            parting: Parting::new(),
         };
         info!(%address, workers = workers.len(), "listening");
         Ok(Self {

@@ -9,15 +9,18 @@
 //!   around the limit does not turn readiness on and off.
 //! - Above the limit, not at it, and never above 100 percent: a limit of 100 is none, which is what
 //!   Satellite's users set to get rid of its own.
+//! - What cannot be measured is no limit: after a window without a measurement it ends, and what there
+//!   is to read is looked up anew.
 //! - `available_parallelism` is not used: it rounds a quota down to whole cores.
 
 pub(crate) mod cgroup;
 mod cpu;
+pub(crate) mod descriptors;
 mod meter;
 pub(crate) mod sources;
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -28,7 +31,7 @@ use crate::telemetry::books::{Books, CpuBooks};
 use crate::telemetry::log::RateLimited;
 use cgroup::Groups;
 use cpu::Usage;
-use meter::Meter;
+use meter::{Meter, WINDOW};
 
 /// Between two looks. The quota is read at each, as it may change while we run.
 const EVERY: Duration = Duration::from_secs(1);
@@ -68,41 +71,73 @@ impl CpuWatch {
 /// Looks at files and decides.
 struct Sampler {
     max_percent: f64,
+    /// What all paths are looked up under.
+    root: PathBuf,
     /// What our groups were called at the last look.
     names: String,
     groups: Groups,
     usage: Usage,
     meter: Meter,
+    /// When there was a percentage, or began to be none.
+    measured: Option<Instant>,
 }
 
 impl Sampler {
     fn new(max_percent: f64) -> Self {
         Self {
             max_percent,
+            root: PathBuf::from("/"),
             names: String::new(),
             groups: Groups::default(),
             usage: Usage::Process,
             meter: Meter::default(),
+            measured: None,
         }
     }
 
     fn look(&mut self, now: Instant, books: &CpuBooks) {
-        let names = cgroup::names();
+        self.find();
+        if let Some(percent) = self.measure(now, books) {
+            self.measured = Some(now);
+            books.percent.set(percent);
+            self.judge(percent, books);
+            return;
+        }
+        let since = *self.measured.get_or_insert(now);
+        if now.saturating_duration_since(since) >= WINDOW {
+            self.give_up(books);
+        }
+    }
+
+    /// Where to measure, after we have been moved.
+    fn find(&mut self) {
+        // What cannot be read now has not changed for all we know.
+        let Ok(names) = cgroup::names(&self.root) else {
+            return;
+        };
         if names != self.names {
-            self.groups = Groups::find(Path::new("/"), &names);
+            self.groups = Groups::find(&self.root, &names);
             self.usage = Usage::of(&self.groups);
             self.meter = Meter::default();
             self.names = names;
             info!(usage = ?self.usage, cores = cpu::cores(&self.groups), "measuring our use of CPU");
         }
-        let Some(used) = self.usage.read() else {
-            return;
-        };
+    }
+
+    fn measure(&mut self, now: Instant, books: &CpuBooks) -> Option<f64> {
+        let used = self.usage.read()?;
         let cores = cpu::cores(&self.groups);
         books.cores.set(cores);
-        if let Some(percent) = self.meter.look(now, used, cores) {
-            books.percent.set(percent);
-            self.judge(percent, books);
+        self.meter.look(now, used, cores)
+    }
+
+    /// Nobody knows whether the limit still holds.
+    fn give_up(&mut self, books: &CpuBooks) {
+        self.measured = None;
+        self.names.clear();
+        if books.is_at_limit() {
+            books.set_at_limit(false);
+            warn!(usage = ?self.usage, "our use of CPU cannot be measured, the limit ends");
         }
     }
 
@@ -139,6 +174,7 @@ fn is_at_limit(percent: f64, max_percent: f64, was: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::cgroup::recorded::{Machine, version_1};
     use super::*;
 
     #[test]
@@ -191,5 +227,45 @@ mod tests {
             sampler.look(start + Duration::from_secs(second), &books);
         }
         assert!(!books.is_at_limit(), "nobody has measured for a minute");
+    }
+
+    /// A sampler on this machine that has looked once.
+    fn on(machine: &Machine, now: Instant, books: &CpuBooks) -> Sampler {
+        let mut sampler = Sampler::new(100.0);
+        sampler.root = machine.root().to_owned();
+        sampler.look(now, books);
+        sampler
+    }
+
+    #[test]
+    fn the_groups_are_kept_while_their_names_cannot_be_read() {
+        let books = CpuBooks::default();
+        let machine = version_1();
+        let start = Instant::now();
+        let mut sampler = on(&machine, start, &books);
+        let usage = sampler.usage.read();
+        assert_eq!(usage, Some(Duration::from_secs(3)));
+        machine.remove("proc/self/cgroup");
+        sampler.look(start + EVERY, &books);
+        assert_eq!(sampler.usage.read(), usage);
+        assert_eq!(sampler.groups, machine.groups());
+    }
+
+    #[test]
+    fn where_to_measure_is_looked_up_anew_after_a_window_without() {
+        let books = CpuBooks::default();
+        let machine = version_1();
+        let start = Instant::now();
+        let mut sampler = on(&machine, start, &books);
+        machine.remove("sys/fs/cgroup/cpu,cpuacct/cpuacct.usage");
+        let at = |second| start + Duration::from_secs(second);
+        for second in 1..=4 {
+            sampler.look(at(second), &books);
+        }
+        assert_ne!(sampler.usage, Usage::Process);
+        for second in 5..=6 {
+            sampler.look(at(second), &books);
+        }
+        assert_eq!(sampler.usage, Usage::Process);
     }
 }

@@ -23,9 +23,13 @@ use crate::worker::{Accepted, Counted};
 /// Pause after a failure that waiting may cure, such as no free file descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Refused connections that may be on their way out at once; above it they are closed without a word,
-/// so that a flood costs no more than accepting it.
-const PARTING: usize = 256;
+/// Refused connections that may be on their way out at once; above it they are closed without waiting
+/// for the client, which then may see a reset, so that a flood costs no more than accepting it. All of
+/// them are descriptors of `limit::descriptors`' reserve.
+const PARTING: usize = 128;
+
+/// Of one address, so that whoever floods us is not in the others' way out.
+const PARTING_OF_SOURCE: usize = PARTING / 8;
 
 /// Deals connections.
 pub(crate) struct Listener {
@@ -37,12 +41,10 @@ pub(crate) struct Listener {
     pub books: Arc<Books>,
     /// Knows whether there is room; what there is none for is turned away.
     pub readiness: Arc<Readiness>,
-    /// Bounds the connections of one address, where that is asked for.
-    pub sources: Option<Arc<Sources>>,
-    /// Whether clients speak TLS.
-    pub has_tls: bool,
-    /// Refused connections on their way out; empty at first.
-    pub parting: JoinSet<()>,
+    /// Bounds the connections of one address.
+    pub sources: Arc<Sources>,
+    /// Refused connections on their way out.
+    pub parting: Parting,
 }
 
 impl Listener {
@@ -71,7 +73,7 @@ impl Listener {
                 return Ok(());
             }
         };
-        let counted = Counted::new(&self.books, place);
+        let counted = Counted::new(&self.books, Some(place));
         let stream = stream.into_std()?;
         let worker = usize::try_from(number % self.workers.len() as u64).unwrap_or(0);
         // A worker is gone only when the daemon is.
@@ -87,17 +89,13 @@ impl Listener {
     }
 
     /// Whether one more connection may be served, with its place among its source's.
-    fn admit(&self, source: IpAddr) -> Result<Option<Place>, ConnectionError> {
+    fn admit(&self, source: IpAddr) -> Result<Place, ConnectionError> {
         match self.readiness.refusal() {
             Some(Limit::Cpu) => return Err(ConnectionError::Cpu),
             Some(_) => return Err(ConnectionError::Limit),
             None => {}
         }
-        let Some(sources) = &self.sources else {
-            return Ok(None);
-        };
-        let place = sources.admit(source).ok_or(ConnectionError::Source)?;
-        Ok(Some(place))
+        self.sources.admit(source).ok_or(ConnectionError::Source)
     }
 
     /// Never waits: whoever is refused must not hold up the others.
@@ -108,9 +106,36 @@ impl Listener {
             let reason = why.label();
             warn!(%peer, reason, suppressed, "connection refused");
         }
-        while self.parting.try_join_next().is_some() {}
-        if self.parting.len() < PARTING {
-            self.parting.spawn(turn_away(stream, self.has_tls));
+        self.parting.see_off(stream, peer.ip());
+    }
+}
+
+/// Refused connections on their way out.
+pub(crate) struct Parting {
+    connections: JoinSet<()>,
+    sources: Arc<Sources>,
+}
+
+impl Parting {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            connections: JoinSet::new(),
+            sources: Arc::new(Sources::new(PARTING_OF_SOURCE)),
+        }
+    }
+
+    /// Waits for the client's end in the background, if there is room for one more of this address.
+    fn see_off(&mut self, stream: TcpStream, source: IpAddr) {
+        while self.connections.try_join_next().is_some() {}
+        if self.connections.len() >= PARTING {
+            return;
+        }
+        if let Some(place) = self.sources.admit(source) {
+            self.connections.spawn(async move {
+                turn_away(stream).await;
+                drop(place);
+            });
         }
     }
 }
@@ -118,7 +143,8 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use perigee_plugin_api::budget::Budget;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
 
     use super::*;
 
@@ -141,9 +167,8 @@ mod tests {
             workers: vec![inbox],
             books: Arc::clone(&books),
             readiness,
-            sources: per_source.map(|most| Arc::new(Sources::new(most))),
-            has_tls: false,
-            parting: JoinSet::new(),
+            sources: Arc::new(Sources::new(per_source.unwrap_or(most))),
+            parting: Parting::new(),
         };
         Bench {
             listener,
@@ -153,24 +178,65 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_flood_of_refused_connections_is_bounded_and_holds_up_nobody() {
-        let mut bench = bench(1, None).await;
-        let mut clients = Vec::new();
-        for number in 0..PARTING as u64 + 10 {
-            clients.push(TcpStream::connect(bench.address).await.unwrap());
-            bench.listener.accept(number).await.unwrap();
-        }
-        assert_eq!(bench.listener.parting.len(), PARTING);
-        let refused = bench.books.front.connection_errors(ConnectionError::Limit);
-        assert_eq!(refused, PARTING as u64 + 9);
-        drop(clients);
-        while bench.listener.parting.join_next().await.is_some() {}
-        let mut told = TcpStream::connect(bench.address).await.unwrap();
+    /// Connects from this address of ours, with something to say.
+    async fn connect_from(source: &str, bench: &Bench) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(SocketAddr::new(source.parse().unwrap(), 0))
+            .unwrap();
+        let mut stream = socket.connect(bench.address).await.unwrap();
+        stream.write_all(b"unread").await.unwrap();
+        stream
+    }
+
+    /// Has this client refused, and says how it saw the end.
+    async fn refused(bench: &mut Bench, mut client: TcpStream) -> io::Result<usize> {
         bench.listener.accept(0).await.unwrap();
         let mut words = Vec::new();
-        told.read_to_end(&mut words).await.unwrap();
-        assert!(!words.is_empty(), "there is room for parting words again");
+        client.read_to_end(&mut words).await
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_refused_connections_is_bounded_and_in_nobodys_way() {
+        let mut bench = bench(0, None).await;
+        let mut clients = Vec::new();
+        let flood = PARTING_OF_SOURCE + 10;
+        for _ in 0..flood {
+            clients.push(connect_from("127.0.0.1", &bench).await);
+            bench.listener.accept(0).await.unwrap();
+        }
+        assert_eq!(
+            bench.listener.parting.connections.len(),
+            PARTING_OF_SOURCE,
+            "of one address"
+        );
+        let other = connect_from("127.0.0.2", &bench).await;
+        assert_eq!(refused(&mut bench, other).await.unwrap(), 0);
+        let counted = bench.books.front.connection_errors(ConnectionError::Limit);
+        assert_eq!(counted, flood as u64 + 1);
+        drop(clients);
+        while bench
+            .listener
+            .parting
+            .connections
+            .join_next()
+            .await
+            .is_some()
+        {}
+        let late = connect_from("127.0.0.1", &bench).await;
+        assert_eq!(refused(&mut bench, late).await.unwrap(), 0, "room again");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_many_addresses_is_bounded_in_all() {
+        let mut bench = bench(0, None).await;
+        let mut clients = Vec::new();
+        for number in 0..PARTING + 10 {
+            let source = format!("127.0.1.{}", number / 10 + 1);
+            clients.push(connect_from(&source, &bench).await);
+            bench.listener.accept(0).await.unwrap();
+        }
+        assert_eq!(bench.listener.parting.connections.len(), PARTING);
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use tracing::{error, info, warn};
 use crate::app::App;
 use crate::cli::{StartArgs, check};
 use crate::config::Config;
-use crate::config::settings::{LogFormat, Logger};
+use crate::config::settings::{LogFormat, Logger, Settings};
+use crate::limit::descriptors;
 use crate::telemetry::log::{self, LogOptions};
 
 /// Runs the gateway.
@@ -44,11 +45,12 @@ fn log_options(logger: &Logger) -> LogOptions {
     }
 }
 
-async fn serve(config: Config, args: &StartArgs) -> ExitCode {
+async fn serve(mut config: Config, args: &StartArgs) -> ExitCode {
     info!(version = env!("CARGO_PKG_VERSION"), configuration = %config.source, "perigee starts");
     for problem in &config.warnings {
         warn!("{problem}");
     }
+    fit_open_files(&mut config.settings);
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -74,6 +76,22 @@ async fn serve(config: Config, args: &StartArgs) -> ExitCode {
             error!(signal = second.name, "told to stop again, ending at once");
             ExitCode::from(second.exit_code)
         }
+    }
+}
+
+/// Serves no more connections than there may be open files.
+fn fit_open_files(settings: &mut Settings) {
+    let open_files = descriptors::raise();
+    let server = &mut settings.server;
+    let wanted = server.max_connections;
+    let served = descriptors::connections(wanted, open_files, settings.limits.workers);
+    if served < wanted {
+        let open_files = open_files.unwrap_or_default();
+        warn!(
+            "sharing.servers[0].accept_limit.connection_count: the limit of {open_files} open files (ulimit -n) \
+             has no room for {wanted} connections, {served} are served"
+        );
+        server.max_connections = served;
     }
 }
 

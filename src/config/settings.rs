@@ -162,10 +162,19 @@ pub struct Server {
     /// New connections are refused above this share of the CPU that we may use, in percent; 100 is
     /// never exceeded.
     pub max_cpu_percent: u32,
-    /// Connections of one address above this number are refused; `None`: as many as of all.
+    /// Connections of one address above this number are refused; `None`: three quarters of all.
     pub max_connections_per_source: Option<usize>,
     /// Methods that the table does not know are copied to an OAP; otherwise UNIMPLEMENTED.
     pub forward_unknown_methods: bool,
+}
+
+impl Server {
+    /// How many connections one address may have. By default three quarters: a load balancer that
+    /// shows its own address still has most of them, and nobody has all.
+    pub fn connections_of_one_source(&self) -> usize {
+        let all = self.max_connections;
+        self.max_connections_per_source.unwrap_or(all - all / 4)
+    }
 }
 
 /// Bounds of the whole process.

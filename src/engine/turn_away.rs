@@ -1,8 +1,14 @@
 //! The way out for a connection that is refused before anything of it was read.
 //!
-//! Closing a socket that holds unread bytes resets the connection, and a client that has sent its
-//! preface would see an error instead of our words. So we speak, end our half, and read what it has
-//! still to say until it ends its own.
+//! # Decisions
+//! - Nothing is said. SETTINGS and GOAWAY would be the polite words, but to gRPC's C core (Python,
+//!   C++, Ruby, PHP) SETTINGS make a connect that has succeeded: it forgets its back-off, sees that
+//!   its call was not begun, connects again and so on, a core of CPU for as long as the call's
+//!   deadline lasts. After an end without a word it fails the call with UNAVAILABLE and backs off.
+//! - The end is an orderly one. Closing a socket that holds unread bytes resets the connection, which
+//!   looks like a broken network. So we end our half and read what the client has still to say until
+//!   it ends its own.
+//! - Under TLS the same: words would cost the handshake, which is what costs most.
 
 use std::io;
 use std::time::Duration;
@@ -10,28 +16,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// SETTINGS without parameters, then GOAWAY with NO_ERROR: of no stream has anything been done, so
-/// every call may safely be tried elsewhere (RFC 9113 6.5, 6.8).
-#[rustfmt::skip]
-const GOODBYE: [u8; 26] = [
-    0, 0, 0, 4, 0, 0, 0, 0, 0,
-    0, 0, 8, 7, 0, 0, 0, 0, 0,  0, 0, 0, 0,  0, 0, 0, 0,
-];
-
 /// How long the client may take to end its half.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Ends a connection in order. Without TLS the client is told so in HTTP/2; under TLS it could be
-/// told only after a handshake, which is what costs most, so it sees the end of the connection.
-pub async fn turn_away(stream: TcpStream, has_tls: bool) {
+/// Ends a connection in order and without a word.
+pub async fn turn_away(stream: TcpStream) {
     // Whoever goes on talking is cut.
-    let _late = tokio::time::timeout(LINGER, part(stream, has_tls)).await;
+    let _late = tokio::time::timeout(LINGER, part(stream)).await;
 }
 
-async fn part(mut stream: TcpStream, has_tls: bool) -> io::Result<()> {
-    if !has_tls {
-        stream.write_all(&GOODBYE).await?;
-    }
+async fn part(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut unheard = [0; 1024];
     while stream.read(&mut unheard).await? > 0 {}
@@ -45,7 +39,7 @@ mod tests {
     use super::*;
 
     /// What a client reads to the end of the connection that had sent this.
-    async fn told(has_tls: bool, sent: &[u8]) -> io::Result<Vec<u8>> {
+    async fn told(sent: &[u8]) -> io::Result<Vec<u8>> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap())
             .await
@@ -54,7 +48,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         // It is there, so that closing at once would reset the connection.
         stream.readable().await.unwrap();
-        let parting = tokio::spawn(turn_away(stream, has_tls));
+        let parting = tokio::spawn(turn_away(stream));
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).await?;
         client.write_all(b"more that nobody wants").await?;
@@ -64,10 +58,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_has_spoken_is_told_and_sees_an_end_not_a_reset() {
+    async fn a_client_that_has_spoken_sees_an_end_without_a_word_and_no_reset() {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-        assert_eq!(told(false, preface).await.unwrap(), GOODBYE);
-        assert_eq!(told(true, b"\x16\x03\x01 hello").await.unwrap(), b"");
+        assert_eq!(told(preface).await.unwrap(), b"");
+        assert_eq!(told(b"\x16\x03\x01 hello").await.unwrap(), b"");
     }
 
     #[tokio::test(start_paused = true)]
@@ -78,7 +72,7 @@ mod tests {
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let began = tokio::time::Instant::now();
-        turn_away(stream, false).await;
+        turn_away(stream).await;
         assert!(began.elapsed() >= LINGER);
         drop(client);
     }

@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -18,8 +19,16 @@ pub(crate) struct Groups(Vec<Group>);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     hierarchy: Hierarchy,
-    /// Directories: ours, then those of the groups around it, as far as they are mounted.
-    chain: Vec<PathBuf>,
+    chain: Chain,
+}
+
+/// Our directory in a mount and those of the groups around it.
+#[derive(Debug, PartialEq, Eq)]
+struct Chain {
+    /// Whether the first is ours: a sandbox may name a group that it does not show.
+    has_own: bool,
+    /// From the inside to the outside, as far as they are mounted; never empty.
+    directories: Vec<PathBuf>,
 }
 
 /// What a hierarchy is for.
@@ -34,7 +43,8 @@ enum Hierarchy {
 impl Groups {
     /// The groups that we are in now.
     pub(crate) fn detect() -> Self {
-        Self::find(Path::new("/"), &names())
+        let root = Path::new("/");
+        Self::find(root, &names(root).unwrap_or_default())
     }
 
     /// The groups of these names, see [`names`]; every path is looked up under `root`.
@@ -53,7 +63,7 @@ impl Groups {
                 .filter(|mount| mount.carries(&hierarchy))
                 .filter_map(|mount| mount.chain(root, name))
                 // The mount that shows most.
-                .max_by_key(Vec::len)?;
+                .max_by_key(|chain| (chain.has_own, chain.directories.len()))?;
             Some(Group { hierarchy, chain })
         });
         Self(found.collect())
@@ -70,8 +80,11 @@ impl Groups {
 }
 
 /// What our groups are called: one line a hierarchy. Changes when we are moved.
-pub(crate) fn names() -> String {
-    fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
+///
+/// # Errors
+/// It cannot be read, now or on this machine.
+pub(crate) fn names(root: &Path) -> io::Result<String> {
+    fs::read_to_string(root.join("proc/self/cgroup"))
 }
 
 impl Group {
@@ -80,24 +93,25 @@ impl Group {
         self.hierarchy == Hierarchy::Unified
     }
 
-    /// Our directory.
-    pub(crate) fn own(&self) -> &Path {
-        &self.chain[0]
+    /// Our directory; `None` if only groups around ours are shown.
+    pub(crate) fn own(&self) -> Option<&Path> {
+        let first = self.chain.directories.first();
+        first.filter(|_| self.chain.has_own).map(PathBuf::as_path)
     }
 
-    /// Our directory and those of the groups around it.
+    /// Our directory, where it is shown, and those of the groups around it.
     pub(crate) fn chain(&self) -> &[PathBuf] {
-        &self.chain
+        &self.chain.directories
     }
 
     /// Whether it is the host's root, which everybody on the machine is in. Its name does not tell:
     /// in a container ours may be `/`, too. Only the root of version 1 has a release agent, and only
     /// the root of version 2 has no events.
     pub(crate) fn is_root_of_host(&self) -> bool {
-        match self.hierarchy {
-            Hierarchy::Controllers(_) => self.own().join("release_agent").exists(),
-            Hierarchy::Unified => !self.own().join("cgroup.events").exists(),
-        }
+        self.own().is_some_and(|own| match self.hierarchy {
+            Hierarchy::Controllers(_) => own.join("release_agent").exists(),
+            Hierarchy::Unified => !own.join("cgroup.events").exists(),
+        })
     }
 }
 
@@ -142,20 +156,24 @@ impl Mount {
     }
 
     /// The directory of the group of this name and those around it; `None` if it is not below the
-    /// top. A sandbox may name a group that it does not show: then those around it count alone.
-    fn chain(&self, root: &Path, name: &Path) -> Option<Vec<PathBuf>> {
+    /// top, or nothing is shown.
+    fn chain(&self, root: &Path, name: &Path) -> Option<Chain> {
         let below = name.strip_prefix(&self.top).ok()?;
         // Names of groups outside of our cgroup namespace begin with these.
         if below.components().any(|part| part == Component::ParentDir) {
             return None;
         }
         let point = root.join(self.point.strip_prefix("/").ok()?);
-        let chain: Vec<_> = below
+        let directories: Vec<_> = below
             .ancestors()
             .map(|part| point.join(part))
             .filter(|directory| directory.is_dir())
             .collect();
-        (!chain.is_empty()).then_some(chain)
+        let first = directories.first()?;
+        Some(Chain {
+            has_own: *first == point.join(below),
+            directories,
+        })
     }
 }
 

@@ -22,15 +22,15 @@ pub(super) enum Usage {
 }
 
 impl Usage {
-    /// Our own group's, with all that runs beside us in it. Where our group is the machine's, its
-    /// neighbours would count: there this process's.
+    /// Our own group's, with all that runs beside us in it. Where our group is the machine's or is not
+    /// shown, neighbours would count: there this process's.
     pub(super) fn of(groups: &Groups) -> Self {
         let own = groups.of("cpuacct").find_map(|group| {
             let (file, kind): (_, fn(PathBuf) -> Self) = match group.is_unified() {
                 false => ("cpuacct.usage", Self::Accounting),
                 true => ("cpu.stat", Self::Statistics),
             };
-            let usage = kind(group.own().join(file));
+            let usage = kind(group.own()?.join(file));
             let ours = !group.is_root_of_host() && usage.read().is_some();
             ours.then_some(usage)
         });

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// What the percentage is taken over. A second at full load in an otherwise idle window counts for a
 /// fifth, so it ends no readiness by itself; a lasting load is seen within the window.
-const WINDOW: Duration = Duration::from_secs(5);
+pub(super) const WINDOW: Duration = Duration::from_secs(5);
 
 /// Looks at a counter of CPU time from time to time.
 #[derive(Debug, Default)]

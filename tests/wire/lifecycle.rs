@@ -36,8 +36,8 @@ async fn readiness_at_the_connection_limit_ends_with_the_limit() {
     let answer = first.unary(HEALTH, b"").await;
     assert_ne!(answer.ok(), SERVING);
     let mut refused = TcpStream::connect(gateway.app.address).await.unwrap();
-    let mut goodbye = Vec::new();
-    soon(refused.read_to_end(&mut goodbye)).await.unwrap();
+    let mut told = Vec::new();
+    soon(refused.read_to_end(&mut told)).await.unwrap();
     assert_eq!(gateway.connection_errors(ConnectionError::Limit), 1);
     first.over.abort();
     drop(first);

@@ -109,6 +109,11 @@ pub struct GatewayConfig {
     pub workers: Option<u32>,
     /// `accept_limit.cpu_utilization`. Default 100: a benchmark saturates its core on purpose.
     pub cpu_utilization: u32,
+    /// `accept_limit.connection_count`, all of them for one address: clients of a scenario share it.
+    /// Default 4000, as Satellite.
+    pub connection_count: u32,
+    /// Soft and hard limit of open files; `None`: this process's.
+    pub open_files: Option<(u32, u32)>,
     /// Run on this core only.
     pub core: Option<usize>,
     /// Directories of the control groups to run in.
@@ -139,6 +144,8 @@ impl GatewayConfig {
             memory_bytes: None,
             workers: None,
             cpu_utilization: 100,
+            connection_count: 4000,
+            open_files: None,
             core: None,
             groups: Vec::new(),
         })
@@ -176,13 +183,15 @@ sharing:
       address: "{address}"
       accept_limit:
         cpu_utilization: {cpu_utilization}
-        connection_count: 4000
+        connection_count: {connection_count}
+        connections_per_source: {connection_count}
 "#,
             level = self.log_level,
             telemetry = self.telemetry,
             client = self.client_yaml(),
             address = self.address,
             cpu_utilization = self.cpu_utilization,
+            connection_count = self.connection_count,
         );
         let limits = [
             ("memory_bytes", self.memory_bytes),

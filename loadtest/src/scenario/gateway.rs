@@ -29,7 +29,11 @@ impl GatewayProcess {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("perigee.yaml");
         std::fs::write(&file, config.to_yaml())?;
-        let mut command = within(&config.groups, pinned(binary, config.core));
+        let mut command = pinned(binary, config.core);
+        if let Some(limits) = config.open_files {
+            command = bounded(limits, &command);
+        }
+        let mut command = within(&config.groups, command);
         command.arg("start").arg("-c").arg(&file);
         if let Some(seconds) = config.hook_seconds {
             command.arg("-t").arg(seconds.to_string());
@@ -222,6 +226,16 @@ exec "$@""#;
     joining.args(["-c", JOIN, "sh"]).args(groups).arg("--");
     joining.arg(command.get_program()).args(command.get_args());
     joining
+}
+
+/// `command`, with this soft and hard limit of open files.
+fn bounded((soft, hard): (u32, u32), command: &Command) -> Command {
+    const BOUND: &str = r#"ulimit -S -n "$1" && ulimit -H -n "$2" && shift 2 && exec "$@""#;
+    let mut bounding = Command::new("sh");
+    bounding.args(["-c", BOUND, "sh"]);
+    bounding.args([soft, hard].map(|limit| limit.to_string()));
+    bounding.arg(command.get_program()).args(command.get_args());
+    bounding
 }
 
 /// `program`, on one core if so wished.

@@ -10,6 +10,7 @@ mod books;
 mod envoy;
 mod otel;
 mod python;
+mod refused;
 mod segments;
 
 use std::net::SocketAddr;

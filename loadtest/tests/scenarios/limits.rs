@@ -1,4 +1,4 @@
-//! The limit of CPU: our own control group's, and nobody else's.
+//! The limit of CPU: our own control group's, and nobody else's; and the limit of open files.
 //!
 //! Groups are made under version 1, as on the machine of our tests; version 2 is read from recorded
 //! files in `src/limit`. Without the right to make groups these tests say that they are skipped.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use perigee_loadtest::http2::{self, kind};
+use perigee_loadtest::http2;
 use perigee_loadtest::process::{self, LOOK_AGAIN};
 use perigee_loadtest::scenario::{
     Client, GatewayConfig, GatewayProcess, Scenario, Traffic, segment,
@@ -86,7 +86,7 @@ fn await_reason(gateway: &GatewayProcess, status: u16, reason: &str) {
     .unwrap();
 }
 
-/// Kinds of the frames that a new connection is told before it is ended in order.
+/// What a new connection is told before it is ended in order.
 fn told(address: SocketAddr) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -95,12 +95,7 @@ fn told(address: SocketAddr) -> Vec<u8> {
     stream.write_all(&hello).unwrap();
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).unwrap();
-    let mut rest = &heard[..];
-    let mut kinds = Vec::new();
-    while let Some(frame) = http2::take_frame(&mut rest).unwrap() {
-        kinds.push(frame.kind);
-    }
-    kinds
+    heard
 }
 
 /// Scenario: a gateway with a quota of a fifth of a core is sent more than that can carry.
@@ -130,7 +125,7 @@ fn the_limit_of_our_own_cpu_turns_new_connections_away_and_spares_the_open_ones(
     assert!(gateway.metric(PERCENT, &[]).unwrap() > 54.0);
     assert_eq!(gateway.metric("perigee_cpu_cores", &[]).unwrap(), 0.2);
     assert_eq!(gateway.metric("perigee_cpu_limit", &[]).unwrap(), 60.0);
-    assert_eq!(told(gateway.address()), [kind::SETTINGS, kind::GOAWAY]);
+    assert_eq!(told(gateway.address()), b"");
     client.call(METHOD, &[segment("during", SIZE)]).unwrap();
     let reason = ["reason=\"cpu_limit\""];
     let name = "perigee_connection_errors_total";
@@ -208,4 +203,72 @@ fn a_busy_neighbour_does_not_count() {
     assert_eq!(own.gateway.metric("perigee_cpu_cores", &[]).unwrap(), 0.2);
     drop(burning);
     drop(own);
+}
+
+/// What is said about files when they are too few.
+const NO_ROOM: &str = "open files (ulimit -n) has no room for";
+
+/// Connections that say nothing.
+fn silent(gateway: &GatewayProcess, count: usize) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect(gateway.address()).unwrap();
+    (0..count).map(connect).collect()
+}
+
+/// Scenario: the soft limit of open files is lower than `connection_count`, the hard one is not.
+/// Guarantees: all connections are served.
+#[test]
+fn the_soft_limit_of_open_files_is_none() {
+    const SOFT: u32 = 100;
+    let scenario = Scenario::start(1, |config| {
+        config.connection_count = 2 * SOFT;
+        config.open_files = Some((SOFT, 1000));
+        config.workers = Some(2);
+    })
+    .unwrap();
+    let gateway = &scenario.gateway;
+    let before = silent(gateway, 3 * SOFT as usize / 2);
+    let mut client = Client::connect(gateway.address()).unwrap();
+    client.call(METHOD, &[segment("late", SIZE)]).unwrap();
+    assert!(!gateway.log().contains(NO_ROOM), "{}", gateway.log());
+    drop(before);
+}
+
+/// Scenario: the hard limit of open files leaves no room for `connection_count`, and more connect than
+/// there is room for.
+/// Guarantees: it is said at the start, with both numbers; the others are refused in order, the
+/// gateway says why it is not ready, and those that it has are served.
+#[test]
+fn no_more_connections_are_served_than_there_may_be_open_files() {
+    const FILES: u32 = 400;
+    let scenario = Scenario::start(1, |config| {
+        config.open_files = Some((FILES, FILES));
+        config.workers = Some(2);
+    })
+    .unwrap();
+    let gateway = &scenario.gateway;
+    let warning = format!("the limit of {FILES} {NO_ROOM} 4000 connections, 128 are served");
+    gateway.await_log(&warning, SOON).unwrap();
+    let open = "grpc_server_connection_count";
+    gateway
+        .await_metric(open, &[], SOON, |open| open == 0.0)
+        .unwrap();
+    let mut client = Client::connect(gateway.address()).unwrap();
+    client.call(METHOD, &[segment("first", SIZE)]).unwrap();
+    let all = silent(gateway, FILES as usize);
+    await_reason(gateway, 503, "at the limit of connections");
+    let refused = ("perigee_connection_errors_total", ["reason=\"limit\""]);
+    gateway
+        .await_metric(refused.0, &refused.1, SOON, |refused| {
+            refused == f64::from(FILES - 127)
+        })
+        .unwrap();
+    assert_eq!(gateway.metric(open, &[]).unwrap(), 128.0);
+    client.call(METHOD, &[segment("second", SIZE)]).unwrap();
+    assert!(
+        !gateway.log().contains("cannot accept"),
+        "{}",
+        gateway.log()
+    );
+    drop(all);
+    await_reason(gateway, 200, "ready");
 }

@@ -250,13 +250,13 @@ pub(super) const KEYS: &[Key] = &[
         "sharing.servers[].accept_limit.connection_count",
         count("connections", 1, 10_000_000),
         "4000",
-        "Connections above this number are refused.",
+        "Connections above this number are refused; fewer are served where the limit of open files (`ulimit -n`), less 256 and 8 a worker, has no room for them.",
     ),
     Key::new(
         "sharing.servers[].accept_limit.connections_per_source",
         count("connections", 1, 10_000_000),
         "auto",
-        "Connections of one address above this number are refused. Default: as many as of all.",
+        "Connections of one address above this number are refused. Default: three quarters of `connection_count`. Behind a load balancer that hides addresses, or for no bound, set it to `connection_count`.",
     )
     .ours(),
 ];

@@ -15,6 +15,7 @@ impl Machine {
     pub(crate) fn new(names: &'static str, mounts: &str, files: &[(&str, &str)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let machine = Self { names, root };
+        machine.write("proc/self/cgroup", names);
         machine.write("proc/self/mountinfo", mounts);
         for (path, text) in files {
             machine.write(path, text);
@@ -26,6 +27,14 @@ impl Machine {
         let path = self.root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        fs::remove_file(self.root.path().join(path)).unwrap();
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.root.path()
     }
 
     pub(crate) fn groups(&self) -> Groups {

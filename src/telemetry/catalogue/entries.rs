@@ -231,7 +231,7 @@ pub static CONNECTION_ERRORS: Metric = counter(
     "perigee_connection_errors_total",
     "connections",
     &["reason"],
-    "Connections of agents that failed, by reason.",
+    "Connections of agents that failed, by reason. Refused: limit (connection_count, or open files), source_limit (connections_per_source), cpu_limit (cpu_utilization). Broken: handshake (no HTTP/2), tls, protocol, io.",
 );
 /// `perigee_streams`.
 pub static STREAMS_OPEN: Metric = gauge(
