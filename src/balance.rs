@@ -79,7 +79,7 @@ pub struct Request<'a> {
     pub pipe: usize,
     /// What decides where it may go.
     pub route: Route<'a>,
-    /// How many messages; of a live call none, which is balanced by calls.
+    /// How many messages; a live call counts as one.
     pub count: u32,
     /// The node that has just failed with this batch: not taken while another one is ready. A key
     /// that moves because of it stays moved, so that what follows goes the same way.
