@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::app::App;
-use crate::cli::{StartArgs, check};
+use crate::app::{App, StartError};
+use crate::cli::{BAD_CONFIGURATION, StartArgs, check};
 use crate::config::Config;
 use crate::config::settings::{LogFormat, Logger};
 use crate::telemetry::log::{self, LogOptions};
@@ -60,7 +60,7 @@ async fn serve(config: Config, args: &StartArgs) -> ExitCode {
         Ok(app) => app,
         Err(error) => {
             error!("{error}");
-            return ExitCode::FAILURE;
+            return exit_code(&error);
         }
     };
     let first = signals.stop().await;
@@ -74,6 +74,14 @@ async fn serve(config: Config, args: &StartArgs) -> ExitCode {
             error!(signal = second.name, "told to stop again, ending at once");
             ExitCode::from(second.exit_code)
         }
+    }
+}
+
+/// What another configuration would mend, and what is a matter of the machine.
+fn exit_code(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Tls(_) | StartError::Token => ExitCode::from(BAD_CONFIGURATION),
+        _ => ExitCode::FAILURE,
     }
 }
 
