@@ -35,8 +35,8 @@ const WORDS: [(Purpose, &[&str]); 7] = [
 impl Purpose {
     fn of(name: &str) -> Option<Self> {
         let words = || name.split(|letter: char| !letter.is_ascii_alphanumeric());
-        let begins = |begin: &&str| {
-            words().any(|word| match *begin {
+        let begins = |begin: &str| {
+            words().any(|word| match begin {
                 // Too short to be a beginning.
                 "ca" => word == "ca" || word == "cacert" || word == "cacerts",
                 begin => word.starts_with(begin),
@@ -44,7 +44,7 @@ impl Purpose {
         };
         let found = WORDS
             .iter()
-            .find(|(_, begins_with)| begins_with.iter().any(|word| begins(&word)));
+            .find(|(_, begins_with)| begins_with.iter().any(|word| begins(word)));
         found.map(|(purpose, _)| *purpose)
     }
 }
