@@ -135,7 +135,7 @@ impl App {
             sources: Arc::new(Sources::new(server.connections_of_one_source())),
             parting: Parting::new(),
         };
-        info!(%address, workers = workers.len(), "listening");
+        say_listening(address, &settings);
         Ok(Self {
             address,
             admin_address: admin.as_ref().map(|admin| admin.address),
@@ -157,6 +157,24 @@ impl App {
     pub async fn stop(self, hook_time: Duration) -> Report {
         drain::run(self, Instant::now(), hook_time).await
     }
+}
+
+/// One line to see by who is let in.
+fn say_listening(address: SocketAddr, settings: &Settings) {
+    let server = &settings.server;
+    let client_ca = server.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
+    let per_source = server.max_connections_per_source;
+    info!(
+        %address,
+        workers = settings.limits.workers,
+        tls = if server.tls.is_some() { "on" } else { "off" },
+        client_certificates = if client_ca.is_some() { "required" } else { "no" },
+        tokens = if server.authentication.is_some() { "checked" } else { "no" },
+        max_connections = server.max_connections,
+        max_connections_per_source = per_source.unwrap_or(server.max_connections),
+        max_cpu_percent = server.max_cpu_percent,
+        "listening"
+    );
 }
 
 struct Admin {

@@ -72,6 +72,9 @@ pub struct ConfigErrors {
     pub errors: Vec<Problem>,
     /// What is odd besides.
     pub warnings: Vec<Problem>,
+    /// What could be read all the same, with defaults for the rest. Not to be worked with, only for
+    /// finding what else is wrong.
+    pub readable: Option<Box<Settings>>,
 }
 
 impl Config {
@@ -125,21 +128,20 @@ impl Config {
         placeholder::expand(&mut tree, environment);
         let mut findings = Findings::of(&tree);
         let settings = resolve::resolve(&tree, host, &mut findings);
-        if findings.errors.is_empty()
-            && let Some(settings) = settings
-        {
-            return Ok(Self {
+        match settings {
+            Some(settings) if findings.errors.is_empty() => Ok(Self {
                 settings,
                 warnings: findings.warnings,
                 source,
                 tree,
-            });
+            }),
+            readable => Err(ConfigErrors {
+                source,
+                errors: findings.errors,
+                warnings: findings.warnings,
+                readable: readable.map(Box::new),
+            }),
         }
-        Err(ConfigErrors {
-            source,
-            errors: findings.errors,
-            warnings: findings.warnings,
-        })
     }
 }
 
@@ -149,6 +151,7 @@ impl ConfigErrors {
             source,
             errors: vec![problem],
             warnings: Vec::new(),
+            readable: None,
         }
     }
 }

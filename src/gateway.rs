@@ -127,13 +127,9 @@ impl Gateway {
     }
 
     fn pass_through(&self, call: &Call<'_>, served: Option<&Served>) -> Disposition {
-        let mut headers = metadata::forwardable(call.headers);
-        if let Some(token) = &self.authentication {
-            headers.insert(metadata::AUTHENTICATION, token.clone());
-        }
         let passthrough = Passthrough {
             path: call.path.to_owned(),
-            headers,
+            headers: metadata::forwardable(call.headers, self.authentication.as_ref()),
             known: served.is_some(),
             pipe: self.balancer_number(served),
             upstream: Rc::clone(&self.upstream),
@@ -176,7 +172,14 @@ impl Gateway {
         let Some(access) = &self.access else {
             return true;
         };
-        call.path.starts_with(health::SERVICE) || access.admits(call.path, call.headers)
+        if call.path.starts_with(health::SERVICE) {
+            return true;
+        }
+        let checked = access.check(call.path, call.headers);
+        if let Err(fault) = checked {
+            access.log_refused(fault, call.path, call.peer);
+        }
+        checked.is_ok()
     }
 
     fn refuse(&self, why: books::Refusal, status: Status) -> Disposition {

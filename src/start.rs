@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::app::App;
-use crate::cli::{StartArgs, check};
+use crate::app::{App, StartError};
+use crate::cli::{BAD_CONFIGURATION, StartArgs, check};
 use crate::config::Config;
 use crate::config::settings::{LogFormat, Logger, Settings};
 use crate::limit::descriptors;
@@ -62,7 +62,7 @@ async fn serve(mut config: Config, args: &StartArgs) -> ExitCode {
         Ok(app) => app,
         Err(error) => {
             error!("{error}");
-            return ExitCode::FAILURE;
+            return exit_code(&error);
         }
     };
     let first = signals.stop().await;
@@ -92,6 +92,14 @@ fn fit_open_files(settings: &mut Settings) {
              has no room for {wanted} connections, {served} are served"
         );
         server.max_connections = served;
+    }
+}
+
+/// What another configuration would mend, and what is a matter of the machine.
+fn exit_code(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Tls(_) | StartError::Token => ExitCode::from(BAD_CONFIGURATION),
+        _ => ExitCode::FAILURE,
     }
 }
 

@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use perigee_plugin_api::discovery::EndpointSet;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::balance::{self, Balancer};
 use crate::engine::socket::{self, Socket};
@@ -25,6 +25,7 @@ use crate::gateway::{Gateway, GatewayOptions};
 use crate::limit::sources::Place;
 use crate::pipe::sender::{Sender, SenderOptions};
 use crate::telemetry::books::{self, Books};
+use crate::telemetry::log::RateLimited;
 use crate::upstream::{ConnectOptions, Upstream};
 
 /// Connections dealt to a worker and not yet looked at.
@@ -199,6 +200,17 @@ fn start_senders(index: usize, options: &WorkerOptions, upstream: &Rc<Upstream>)
     senders
 }
 
+/// A failed handshake is worth a word: it may be an agent with the wrong certificate, which nobody
+/// else tells. Other connections fail in the course of things.
+fn log_failed(peer: SocketAddr, why: books::ConnectionError, error: &str) {
+    static HANDSHAKES: RateLimited = RateLimited::new(Duration::from_secs(10));
+    if why != books::ConnectionError::Tls {
+        debug!(%peer, error, why = why.label(), "connection failed");
+    } else if let Some(suppressed) = HANDSHAKES.permit(Instant::now()) {
+        warn!(%peer, error, suppressed, "TLS handshake failed");
+    }
+}
+
 struct Connection {
     front: Rc<Front>,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -212,7 +224,7 @@ impl Connection {
         let ended = self.serve_to_the_end(accepted).await;
         if let Err((why, error)) = ended {
             self.books.front.connection_failed(why);
-            debug!(%peer, error, why = why.label(), "connection failed");
+            log_failed(peer, why, &error);
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) fn load(args: &ConfigArgs) -> Result<Config, ConfigErrors> {
     Config::load(args.path(), &|name| std::env::var(name).ok())
 }
 
-/// Prints errors, one a line.
+/// Prints errors, one a line, and what is wrong with the files that could be read of it.
 pub(crate) fn complain(errors: &ConfigErrors) -> ExitCode {
     let mut out = std::io::stderr().lock();
     for problem in &errors.warnings {
@@ -25,6 +25,13 @@ pub(crate) fn complain(errors: &ConfigErrors) -> ExitCode {
             "" => writeln!(out, "error: {}: {problem}", errors.source),
             _ => writeln!(out, "error: {problem}"),
         };
+    }
+    for error in errors
+        .readable
+        .iter()
+        .flat_map(|settings| tls::check(settings))
+    {
+        let _unheard = writeln!(out, "error: {error}");
     }
     ExitCode::from(BAD_CONFIGURATION)
 }
@@ -45,6 +52,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
             source: config.source,
             errors: config.warnings,
             warnings: Vec::new(),
+            readable: Some(Box::new(config.settings)),
         };
         return complain(&errors);
     }

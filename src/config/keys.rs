@@ -25,6 +25,8 @@ pub(super) struct Key {
     pub(super) usage: Usage,
     /// One or two sentences for the reference.
     pub(super) doc: &'static str,
+    /// Whether it is about TLS or tokens: a mistake in its name must not pass for an absent one.
+    pub(super) guards: bool,
 }
 
 /// What becomes of a value.
@@ -47,6 +49,7 @@ impl Key {
             default,
             usage,
             doc,
+            guards: false,
         }
     }
 
@@ -57,6 +60,11 @@ impl Key {
 
     const fn ignored(mut self) -> Self {
         self.usage = Usage::Ignored;
+        self
+    }
+
+    const fn guards(mut self) -> Self {
+        self.guards = true;
         self
     }
 

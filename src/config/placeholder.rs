@@ -26,9 +26,19 @@ impl<'a> Placeholder<'a> {
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let inner = text.strip_prefix("${")?.strip_suffix('}')?;
         let (name, default) = inner.split_once(':')?;
-        let valid = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
-        (!name.is_empty() && name.chars().all(valid)).then_some(Self { name, default })
+        is_name(name).then_some(Self { name, default })
     }
+}
+
+/// The name in `${NAME}`, which is a placeholder elsewhere and none here.
+pub(super) fn without_default(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("${")?.strip_suffix('}')?;
+    Some(name).filter(|name| is_name(name))
+}
+
+fn is_name(text: &str) -> bool {
+    let valid = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+    !text.is_empty() && text.chars().all(valid)
 }
 
 /// Expands every scalar of a tree; keys stay as they are.

@@ -19,8 +19,9 @@ has shorter ones.
 - A file of Apache SkyWalking Satellite works as it is. Keys marked *ours* are Perigee's.
 - `${NAME:default}` as a whole value is taken from the environment. Unset and empty mean the default;
   two quotes (`\"\"`) mean the empty text.
-- Unknown keys are ignored with a warning that names the nearest known one; `perigee check --strict`
-  makes errors of warnings.
+- Unknown keys are ignored with a warning that names the nearest known one, but for those that were
+  probably meant for a key of TLS or tokens, which are errors; `perigee check --strict` makes errors
+  of warnings.
 - Numbers may be written as Satellite reads them (`007` is 7); texts are kept letter for letter.
 - A path with `[]` stands for every item of a list.
 ";

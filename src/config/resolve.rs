@@ -11,6 +11,7 @@ use super::tree::Node;
 use super::units;
 
 mod access;
+mod nodes;
 mod pipes;
 mod sharing;
 
@@ -20,6 +21,10 @@ pub(super) fn resolve(tree: &Node, host: &Host, findings: &mut Findings) -> Opti
     let telemetry = telemetry(&root.child("telemetry"), findings);
     let client = sharing::client(&root.child("sharing.clients"), findings);
     let server = sharing::server(&root.child("sharing.servers"), findings);
+    if let (Some(client), Some(server)) = (&client, &server) {
+        let clients = root.child("sharing.clients");
+        nodes::check(&clients, &client.servers, server.address, findings);
+    }
     let pipes = pipes::pipes(&root, findings);
     Some(Settings {
         logger: logger(&root.child("logger")),

@@ -11,24 +11,30 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Longest sum of forwarded names and values. Half of what an OAP accepts.
 pub const FORWARDED_BYTES: usize = 4096;
 
+/// Longest token that is forwarded, a caller's or ours. Leaves room for the other names.
+pub const LONGEST_TOKEN: usize = FORWARDED_BYTES - 512;
+
 /// Longest header list that a client may send (HTTP/2's measure: 32 bytes added to each field).
 pub const ACCEPTED_BYTES: usize = 8192;
 
 /// The caller's token.
 pub const AUTHENTICATION: HeaderName = HeaderName::from_static("authentication");
 
-/// Names that reach the OAP on live calls.
-const FORWARDED: [HeaderName; 4] = [
-    AUTHENTICATION,
+/// Names that reach the OAP on live calls, besides the token.
+const FORWARDED: [HeaderName; 3] = [
     HeaderName::from_static("agent-version"),
     HeaderName::from_static("grpc-encoding"),
     HeaderName::from_static("grpc-accept-encoding"),
 ];
 
-/// The part of the metadata that is forwarded.
-pub fn forwardable(headers: &HeaderMap) -> HeaderMap {
+/// The part of the metadata that is forwarded, with our own token in place of the caller's.
+pub fn forwardable(headers: &HeaderMap, own: Option<&HeaderValue>) -> HeaderMap {
     let mut forwarded = HeaderMap::new();
     let mut bytes = 0;
+    if let Some(token) = own.or_else(|| token(headers)) {
+        bytes += AUTHENTICATION.as_str().len() + token.len();
+        forwarded.insert(AUTHENTICATION, token.clone());
+    }
     for name in &FORWARDED {
         for value in headers.get_all(name) {
             bytes += name.as_str().len() + value.len();
@@ -41,15 +47,16 @@ pub fn forwardable(headers: &HeaderMap) -> HeaderMap {
     forwarded
 }
 
-/// The caller's token, if it has one that may be forwarded. Go agents send an empty one when none
-/// is configured, which is none.
+/// The caller's token, if it has one that may be forwarded: of several the last, which is the one
+/// that grpc-java looks at.
 pub fn token(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers
-        .get(AUTHENTICATION)
-        .filter(|token| !token.is_empty() && token.len() <= FORWARDED_BYTES)
+    tokens(headers)
+        .last()
+        .filter(|token| token.len() <= LONGEST_TOKEN)
 }
 
-/// Every token that the caller has sent. An empty one is none.
+/// Every token that the caller has sent. An empty one is none: Go agents send it when none is
+/// configured.
 pub fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
     let tokens = headers.get_all(AUTHENTICATION).into_iter();
     tokens.filter(|token| !token.is_empty())
@@ -118,12 +125,48 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("grpc-encoding", &long),
         ]);
-        let forwarded = forwardable(&sent);
+        let forwarded = forwardable(&sent, None);
         assert_eq!(
             forwarded.get("authentication"),
             Some(&HeaderValue::from_static("token"))
         );
         assert_eq!(forwarded.len(), 2, "{forwarded:?}");
+    }
+
+    #[test]
+    fn the_last_token_that_is_not_empty_travels_alone_unless_we_have_our_own() {
+        let ours = HeaderValue::from_static("ours");
+        for sent in [
+            &["theirs"][..],
+            &["", "theirs"],
+            &["theirs", ""],
+            &["x", "theirs"],
+        ] {
+            let fields: Vec<_> = sent
+                .iter()
+                .map(|token| ("authentication", *token))
+                .collect();
+            let sent = headers(&fields);
+            assert_eq!(token(&sent), Some(&HeaderValue::from_static("theirs")));
+            for (own, expected) in [(None, "theirs"), (Some(&ours), "ours")] {
+                let forwarded = forwardable(&sent, own);
+                let travels: Vec<_> = forwarded.get_all(AUTHENTICATION).into_iter().collect();
+                assert_eq!(travels, [expected], "{fields:?}");
+            }
+        }
+        let none = headers(&[("authentication", "")]);
+        assert!(forwardable(&none, None).is_empty());
+    }
+
+    #[test]
+    fn a_token_travels_up_to_its_bound_and_leaves_room_for_the_others() {
+        for (length, travels) in [(LONGEST_TOKEN, true), (LONGEST_TOKEN + 1, false)] {
+            let long = "t".repeat(length);
+            let sent = headers(&[("authentication", &long), ("agent-version", "9.8.0")]);
+            let forwarded = forwardable(&sent, None);
+            assert_eq!(forwarded.contains_key(AUTHENTICATION), travels, "{length}");
+            assert!(forwarded.contains_key("agent-version"), "{length}");
+        }
     }
 
     #[test]

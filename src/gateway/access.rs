@@ -2,15 +2,38 @@
 
 use std::collections::HashSet;
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use http::HeaderMap;
+use tracing::warn;
 
 use crate::config::settings::TokenCheck;
 use crate::engine::metadata;
+use crate::telemetry::log::RateLimited;
+
+/// Between two lines about refused callers: anybody can make one.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Longest part of a path in the log.
+const SHOWN_PATH: usize = 256;
 
 /// The token that callers need.
 pub struct Access {
     token: Box<[u8]>,
     exempt: HashSet<&'static str>,
+    /// Apart, so that neither hides the other.
+    missing: RateLimited,
+    wrong: RateLimited,
+}
+
+/// What is wrong with a caller's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is none.
+    Missing,
+    /// It is another one.
+    Wrong,
 }
 
 impl Access {
@@ -19,17 +42,38 @@ impl Access {
         Self {
             token: check.token.as_bytes().into(),
             exempt: check.exempt.iter().copied().collect(),
+            missing: RateLimited::new(LOG_PAUSE),
+            wrong: RateLimited::new(LOG_PAUSE),
         }
     }
 
     /// Whether the call has the token, or has none where none is needed. One that has another is
     /// refused everywhere; so is one that has ours and another, whichever an OAP would look at.
-    pub fn admits(&self, path: &str, headers: &HeaderMap) -> bool {
+    ///
+    /// # Errors
+    /// Why it may not call.
+    pub fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Fault> {
         let mut tokens = metadata::tokens(headers).peekable();
-        if tokens.peek().is_none() {
-            return self.exempt.contains(path);
+        let (admitted, fault) = if tokens.peek().is_none() {
+            (self.exempt.contains(path), Fault::Missing)
+        } else {
+            let admitted = tokens.all(|token| is_same(token.as_bytes(), &self.token));
+            (admitted, Fault::Wrong)
+        };
+        if admitted { Ok(()) } else { Err(fault) }
+    }
+
+    /// Leaves a trace of a caller that was refused. The token that it had is not shown: it may be
+    /// right elsewhere.
+    pub fn log_refused(&self, fault: Fault, path: &str, peer: SocketAddr) {
+        let (limited, token) = match fault {
+            Fault::Missing => (&self.missing, "missing"),
+            Fault::Wrong => (&self.wrong, "wrong"),
+        };
+        if let Some(suppressed) = limited.permit(Instant::now()) {
+            let path = path.chars().take(SHOWN_PATH).collect::<String>();
+            warn!(%peer, path, token, suppressed, "call refused");
         }
-        tokens.all(|token| is_same(token.as_bytes(), &self.token))
     }
 }
 
@@ -57,7 +101,7 @@ mod tests {
         for token in tokens {
             headers.append(metadata::AUTHENTICATION, token.parse().expect("a value"));
         }
-        access.admits(path, &headers)
+        access.check(path, &headers).is_ok()
     }
 
     #[test]

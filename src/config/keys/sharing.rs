@@ -97,31 +97,36 @@ pub(super) const KEYS: &[Key] = &[
         Flag,
         "false",
         "TLS towards the OAP.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.clients[].client_pem_path",
         Text,
         "",
         "PEM file of our certificate chain; needs `client_key_path`. Only with `enable_tls`.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.clients[].client_key_path",
         Text,
         "",
         "PEM file of our private key. Only with `enable_tls`.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.clients[].insecure_skip_verify",
         Flag,
         "true",
         "Accept any certificate of the OAP. Absent means true, as in Satellite.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.clients[].ca_pem_path",
         Text,
         "",
         "PEM file of trusted roots; empty: the system's. Only with `enable_tls`.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.clients[].check_period",
         seconds(1, 86_400),
@@ -133,7 +138,8 @@ pub(super) const KEYS: &[Key] = &[
         Secret,
         "",
         "Token sent with every call; empty: the caller's own is forwarded.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.clients[].timeout.unary",
         Duration { hours: 24 },
@@ -198,34 +204,39 @@ pub(super) const KEYS: &[Key] = &[
         Text,
         "",
         "PEM file of the certificate chain; needs `tls_key_file`. Empty: plain text.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.servers[].tls_key_file",
         Text,
         "",
         "PEM file of the private key.",
-    ),
+    )
+    .guards(),
     Key::new(
         "sharing.servers[].tls_client_ca_file",
         Text,
         "",
         "PEM file of roots: clients must show a certificate signed by one of them. Empty: they need none. Needs `tls_cert_file`.",
     )
-    .ours(),
+    .ours()
+    .guards(),
     Key::new(
         "sharing.servers[].authentication",
         Secret,
         "",
         "Token that callers must send as `authentication`, else PERMISSION_DENIED; empty: any caller is welcome.",
     )
-    .ours(),
+    .ours()
+    .guards(),
     Key::new(
         "sharing.servers[].authentication_exempt",
         Text,
         "",
         "Methods that may be called without a token (a wrong one is still refused): paths with commas between, or a list. `go-agent` stands for the four for which Go agents send none.",
     )
-    .ours(),
+    .ours()
+    .guards(),
     Key::new(
         "sharing.servers[].authentication_exempt[]",
         Text,

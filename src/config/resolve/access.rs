@@ -7,6 +7,7 @@ use crate::config::check::{Findings, nearest};
 use crate::config::kind::split;
 use crate::config::settings::{ClientTls, ServerTls, TokenCheck};
 use crate::config::tree::{Node, Value};
+use crate::engine::metadata::LONGEST_TOKEN;
 
 /// Stands for [`GO_AGENT`].
 const GO_AGENT_NAME: &str = "go-agent";
@@ -69,20 +70,37 @@ pub(super) fn token_check(at: &At<'_>, findings: &mut Findings) -> Option<TokenC
     let place = at.child("authentication");
     let list = at.child("authentication_exempt");
     let exempt = exempt(&list, findings);
-    let Some(token) = place.filled_text() else {
-        if !exempt.is_empty() {
+    let Some(token) = token(&place, findings) else {
+        let scalar = place.node().and_then(Node::scalar);
+        // What is no text at all has been found to be wrong already.
+        let is_empty = scalar.is_some() || !place.is_present();
+        if is_empty && !exempt.is_empty() {
             let what = "has no effect: authentication is empty, so every call passes";
             findings.warnings.push(list.problem(what));
         }
+        if let Some(variable) = scalar.and_then(|scalar| scalar.variable.as_ref()) {
+            let what = format!("empty: calls are not checked ({} is empty)", variable.name);
+            findings.warnings.push(place.problem(what));
+        }
         return None;
     };
-    let is_sendable = token.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if !is_sendable || token.trim() != token {
-        // Not shown: it is a secret.
-        let what = "the value is not what a header can carry: visible ASCII, no space at the ends";
-        findings.errors.push(place.problem(what));
-    }
     Some(TokenCheck { token, exempt })
+}
+
+/// A token, which gRPC and an OAP have to take as it is.
+pub(super) fn token(at: &At<'_>, findings: &mut Findings) -> Option<String> {
+    let token = at.filled_text()?;
+    let is_sendable = token.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    // The values are not shown: they are secrets.
+    if !is_sendable || token.trim() != token {
+        let what = "the value is not what a header can carry: visible ASCII, no space at the ends";
+        findings.errors.push(at.problem(what));
+    } else if token.len() > LONGEST_TOKEN {
+        let length = token.len();
+        let what = format!("the value is {length} bytes long; at most {LONGEST_TOKEN} are allowed");
+        findings.errors.push(at.problem(what));
+    }
+    Some(token)
 }
 
 fn exempt(list: &At<'_>, findings: &mut Findings) -> Vec<&'static str> {

@@ -25,7 +25,7 @@ pub(super) fn client(clients: &At<'_>, findings: &mut Findings) -> Option<Client
         servers: servers(&at.child("server_addr"), findings),
         tls: access::client_tls(&at, findings),
         check_period: at.child("check_period").seconds(),
-        authentication: at.child("authentication").filled_text(),
+        authentication: access::token(&at.child("authentication"), findings),
         unary_timeout: at.child("timeout.unary").duration(),
         stream_timeout: at.child("timeout.stream").duration(),
         balance,

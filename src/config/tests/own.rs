@@ -193,11 +193,34 @@ fn secrets_are_shown_by_json_only() {
 fn every_file_of_the_directory_is_valid_without_warnings() {
     let files = files();
     assert!(files.len() >= 3, "{files:?}");
+    // Where it is missing, calls are not checked, which is worth a warning.
+    let token = |name: &str| (name == "PERIGEE_AGENT_TOKEN").then(|| "secret".to_owned());
     for path in files {
-        let config =
-            Config::load(Some(&path), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+        let config = Config::load(Some(&path), &token).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.warnings, [], "{}", path.display());
     }
+}
+
+#[test]
+fn the_example_with_a_token_lets_nobody_in_without() {
+    let path = Path::new(ROOT).join("config/examples/tls-and-token.yaml");
+    let token = |name: &str| (name == "PERIGEE_AGENT_TOKEN").then(|| "secret".to_owned());
+    let server = Config::load(Some(&path), &token)
+        .expect("valid")
+        .settings
+        .server;
+    assert!(server.tls.is_some_and(|tls| tls.client_ca.is_some()));
+    assert_eq!(server.authentication.expect("a check").token, "secret");
+    let warnings = Config::load(Some(&path), &|_| None)
+        .expect("valid")
+        .warnings;
+    let shown: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        shown
+            .iter()
+            .any(|line| line.contains("calls are not checked")),
+        "{shown:?}"
+    );
 }
 
 fn files() -> Vec<PathBuf> {

@@ -74,6 +74,51 @@ fn kubernetes_keys_are_named_when_the_finder_is_static() {
 }
 
 #[test]
+fn nodes_that_are_ourselves_or_stand_twice_are_named() {
+    let with = |nodes: &str| {
+        let client = format!("grpc-client\n      server_addr: {nodes}\n");
+        warnings(&with_pipes(TRACING).replace("grpc-client\n", &client))
+    };
+    let path = "sharing.clients[0].server_addr";
+    for ours in ["localhost:11800", "127.0.0.1:11800", "'[::1]:11800'"] {
+        let found = with(ours);
+        assert!(found.starts_with(path), "{found}");
+        assert!(
+            found.contains(":11800 is where this gateway listens"),
+            "{found}"
+        );
+    }
+    assert_eq!(
+        with("'a:1,b:1,a:1,a:1'"),
+        format!("{path}: a:1 stands more than once (line 4)")
+    );
+    let list = with("[{address: 'a:1'}, {address: 'a:1', weight: 2}]");
+    assert!(list.contains("a:1 stands more than once"), "{list}");
+    for good in [
+        "localhost:11801",
+        "oap:11800",
+        "'a:1,a:2'",
+        "'${OAP:127.0.0.1:11800}'",
+    ] {
+        assert_eq!(with(good), "", "{good}");
+    }
+}
+
+#[test]
+fn a_placeholder_without_a_default_is_told_how_to_be_one() {
+    let text = format!(
+        "telemetry: {{cluster: '${{NAME}}'}}\n{}",
+        with_pipes(TRACING)
+    );
+    assert_warns(
+        &text,
+        &[
+            "telemetry.cluster: taken as it stands, not from NAME: write ${NAME:} or ${NAME:default}",
+        ],
+    );
+}
+
+#[test]
 fn half_a_placeholder_is_named() {
     let text = format!(
         "telemetry: {{cluster: 'a-${{B:c}}'}}\n{}",
