@@ -7,7 +7,7 @@ mod tests {
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
     use std::sync::mpsc::{Receiver, channel};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
@@ -115,9 +115,11 @@ sharing:
     }
 
     fn line_with(log: &Receiver<String>, message: &str) -> serde_json::Value {
+        let until = Instant::now() + Duration::from_secs(20);
         let mut seen = Vec::new();
         loop {
-            let Ok(line) = log.recv_timeout(Duration::from_secs(20)) else {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(line) = log.recv_timeout(left) else {
                 panic!("no {message:?} in {seen:#?}");
             };
             assert!(!line.contains(TOKEN), "{line}");
