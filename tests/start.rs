@@ -5,7 +5,9 @@ mod tests {
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{SocketAddr, TcpStream};
     use std::path::Path;
-    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::process::{Child, Command, Stdio};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::{Duration, Instant};
 
     use rcgen::{CertifiedKey, generate_simple_self_signed};
 
@@ -35,7 +37,7 @@ sharing:
     /// A gateway of its own process, ended when dropped.
     struct Running {
         child: Child,
-        log: BufReader<ChildStdout>,
+        log: Receiver<String>,
         address: SocketAddr,
         listening: serde_json::Value,
     }
@@ -46,8 +48,8 @@ sharing:
                 .stdout(Stdio::piped())
                 .spawn()
                 .expect("the program runs");
-            let mut log = BufReader::new(child.stdout.take().unwrap());
-            let listening = line_with(&mut log, "listening");
+            let log = lines(BufReader::new(child.stdout.take().unwrap()));
+            let listening = line_with(&log, "listening");
             let address = listening["address"].as_str().unwrap().parse().unwrap();
             Self {
                 child,
@@ -57,8 +59,8 @@ sharing:
             }
         }
 
-        fn line_with(&mut self, message: &str) -> serde_json::Value {
-            line_with(&mut self.log, message)
+        fn line_with(&self, message: &str) -> serde_json::Value {
+            line_with(&self.log, message)
         }
 
         /// A call of this method with this token, on a connection of its own. Sent as bytes, with
@@ -99,20 +101,33 @@ sharing:
         }
     }
 
-    fn line_with(log: &mut BufReader<ChildStdout>, message: &str) -> serde_json::Value {
-        let mut seen = String::new();
-        loop {
-            let from = seen.len();
-            assert_ne!(
-                log.read_line(&mut seen).unwrap(),
-                0,
-                "no {message:?}: {seen}"
-            );
-            assert!(!seen.contains(TOKEN), "{seen}");
-            let line: serde_json::Value = serde_json::from_str(&seen[from..]).unwrap();
-            if line["message"] == message {
-                return line;
+    /// Read on a thread of its own, which ends with the process, so that a wait for a line can end.
+    fn lines(log: impl BufRead + Send + 'static) -> Receiver<String> {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            for line in log.lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    break;
+                }
             }
+        });
+        receiver
+    }
+
+    fn line_with(log: &Receiver<String>, message: &str) -> serde_json::Value {
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut seen = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(line) = log.recv_timeout(left) else {
+                panic!("no {message:?} in {seen:#?}");
+            };
+            assert!(!line.contains(TOKEN), "{line}");
+            let fields: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if fields["message"] == message {
+                return fields;
+            }
+            seen.push(line);
         }
     }
 
@@ -174,7 +189,7 @@ sharing:
     #[test]
     fn refused_callers_leave_a_trace_without_their_token() {
         let directory = tempfile::tempdir().unwrap();
-        let mut gateway = Running::start(directory.path(), &format!("authentication: {TOKEN}"));
+        let gateway = Running::start(directory.path(), &format!("authentication: {TOKEN}"));
         let path = "/skywalking.v3.ManagementService/keepAlive";
         for (sent, token) in [(None, "missing"), (Some("x-s3cret"), "wrong")] {
             let socket = gateway.call(path, sent);
@@ -191,7 +206,7 @@ sharing:
     fn failed_handshakes_leave_a_trace() {
         let directory = tempfile::tempdir().unwrap();
         certificate(directory.path());
-        let mut gateway = Running::start(
+        let gateway = Running::start(
             directory.path(),
             "tls_cert_file: a.pem, tls_key_file: a.key",
         );
