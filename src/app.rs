@@ -163,7 +163,6 @@ impl App {
 fn say_listening(address: SocketAddr, settings: &Settings) {
     let server = &settings.server;
     let client_ca = server.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
-    let per_source = server.max_connections_per_source;
     info!(
         %address,
         workers = settings.limits.workers,
@@ -171,7 +170,7 @@ fn say_listening(address: SocketAddr, settings: &Settings) {
         client_certificates = if client_ca.is_some() { "required" } else { "no" },
         tokens = if server.authentication.is_some() { "checked" } else { "no" },
         max_connections = server.max_connections,
-        max_connections_per_source = per_source.unwrap_or(server.max_connections),
+        max_connections_per_source = server.connections_of_one_source(),
         max_cpu_percent = server.max_cpu_percent,
         "listening"
     );
