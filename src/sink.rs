@@ -105,7 +105,7 @@ impl Default for SinkOptions {
 #[non_exhaustive]
 pub enum SinkError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
