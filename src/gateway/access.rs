@@ -1,7 +1,6 @@
 //! Whether a caller may call: the check of `authentication`, as an OAP does it.
 
 use std::collections::HashSet;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

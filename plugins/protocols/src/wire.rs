@@ -140,6 +140,16 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The last value of a field that holds text, bytes or a message; empty if there is none. All of
+/// the message is read.
+pub(crate) fn last_bytes(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
+    let mut last: &[u8] = &[];
+    for field in fields(message) {
+        last = field?.bytes(number).unwrap_or(last);
+    }
+    Ok(last)
+}
+
 /// Appends a field that holds text, bytes or a message.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_varint(out, u64::from(number) << 3 | 2);

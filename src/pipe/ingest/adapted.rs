@@ -206,6 +206,7 @@ impl Held {
         match bytes.checked_sub(self.bytes) {
             Some(0) => {}
             Some(more) => {
+                // Of messages a gate lets one through that is larger than itself.
                 if gate.level() + more > gate.limit() || !gate.try_take(more) {
                     return false;
                 }

@@ -44,11 +44,6 @@ impl WaiterId {
             stream: number(),
         }
     }
-
-    /// The name as bytes, for those who need a unique key.
-    pub fn to_bytes(self) -> [u8; 8] {
-        self.stream.to_le_bytes()
-    }
 }
 
 fn number() -> u64 {

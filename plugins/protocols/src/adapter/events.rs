@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Inbound, Lane, Loss, Outbox};
-use crate::wire::{Malformed, fields};
+use crate::wire::{Malformed, last_bytes};
 
 /// `Event.layer`.
 const LAYER: u32 = 9;
@@ -17,12 +17,12 @@ pub(super) struct Events {
 
 impl Inbound for Events {
     fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
-        match has_layer(message) {
-            Ok(true) => out.copy(&Lane::default(), message),
-            Ok(false) => {
+        match last_bytes(message, LAYER) {
+            Ok([]) => {
                 self.layerless = true;
                 out.lose(Loss::Layerless, 1);
             }
+            Ok(_) => out.copy(&Lane::default(), message),
             Err(Malformed) => out.lose(Loss::Malformed, 1),
         }
     }
@@ -30,14 +30,4 @@ impl Inbound for Events {
     fn complaint(&self) -> Option<&'static str> {
         self.layerless.then_some("layer is required")
     }
-}
-
-fn has_layer(message: &[u8]) -> Result<bool, Malformed> {
-    let mut has_layer = false;
-    for field in fields(message) {
-        if let Some(layer) = field?.bytes(LAYER) {
-            has_layer = !layer.is_empty();
-        }
-    }
-    Ok(has_layer)
 }

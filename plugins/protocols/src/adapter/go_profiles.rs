@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use perigee_plugin_api::framing::PREFIX;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::outbox::{messages, put_message};
@@ -49,7 +50,7 @@ struct Task {
 
 impl Task {
     fn add(&mut self, message: &[u8]) {
-        let mut chunk = Vec::with_capacity(message.len() + 5);
+        let mut chunk = Vec::with_capacity(PREFIX + message.len());
         put_message(&mut chunk, |chunk| chunk.extend_from_slice(message));
         self.bytes += chunk.len();
         self.chunks.push(chunk);

@@ -112,7 +112,6 @@ pub(super) struct Inherited {
 }
 
 /// A context that a call has said.
-#[derive(Default)]
 struct Known {
     /// As a field.
     field: Vec<u8>,

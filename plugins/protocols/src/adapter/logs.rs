@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Inbound, LONGEST_NAME, Lane, Loss, Outbox};
-use crate::wire::{Malformed, fields, put_bytes};
+use crate::wire::{Malformed, last_bytes, put_bytes};
 
 /// `LogData.service`.
 const SERVICE: u32 = 2;
@@ -22,7 +22,7 @@ pub(super) struct Logs {
 
 impl Inbound for Logs {
     fn take(&mut self, message: &[u8], _now: Instant, out: &mut Outbox) {
-        let own = match service(message) {
+        let own = match last_bytes(message, SERVICE) {
             Ok(own) => own,
             Err(Malformed) => return out.lose(Loss::Malformed, 1),
         };
@@ -60,14 +60,4 @@ impl Logs {
         self.lane.group = Some(Arc::from(service));
         Ok(())
     }
-}
-
-fn service(message: &[u8]) -> Result<&[u8], Malformed> {
-    let mut service: &[u8] = &[];
-    for field in fields(message) {
-        if let Some(bytes) = field?.bytes(SERVICE) {
-            service = bytes;
-        }
-    }
-    Ok(service)
 }
