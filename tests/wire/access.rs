@@ -184,11 +184,7 @@ async fn exempt_reports_share_no_batch_with_those_that_have_the_token() {
         call.half_close();
         call.answer().await.ok();
     }
-    gateway
-        .wait_for("settled", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let services = gateway.sink().snapshot().services;
     assert_eq!(services[&filed_as("with")][SEGMENTS], EACH as u64);
     assert_eq!(services.get(&filed_as("without")), None);

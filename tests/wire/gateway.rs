@@ -109,6 +109,14 @@ impl Gateway {
         .await
     }
 
+    /// Waits until everything that was received has been delivered or dropped.
+    pub(crate) async fn settled(&self) {
+        self.wait_for("nothing outstanding", |gateway| {
+            gateway.app.books.totals().outstanding() == 0
+        })
+        .await;
+    }
+
     pub(crate) fn refusals(&self, why: Refusal) -> u64 {
         self.app.books.front.refusals(why)
     }

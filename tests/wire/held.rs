@@ -9,7 +9,7 @@ use prost::Message;
 
 use crate::client::{Answer, Call, Client};
 use crate::gateway::{Gateway, pipe};
-use crate::large::budget_used;
+use crate::large::{begin, budget_used};
 use crate::messages::*;
 
 const MIB: usize = 1 << 20;
@@ -103,10 +103,8 @@ async fn a_go_profile_that_finds_no_room_is_dropped_and_counted() {
 async fn what_is_held_goes_on_while_its_call_waits_for_room_for_half_a_message() {
     let gateway = small(16 << 20).await;
     let slow = gateway.client().await;
-    let mut half = slow.open(SEGMENTS).await;
     let message = framed(&padded_segment("large", "shop", 12 * MIB));
-    half.send(message.slice(..10 * MIB)).await.unwrap();
-    while budget_used(&gateway).await < 9 * MIB {}
+    let _half = begin(&gateway, &slow, &message).await;
     let client = gateway.client().await;
     let mut call = client.open(METERS).await;
     let meter = |name: &str, service: &str| sw::MeterData {

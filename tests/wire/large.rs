@@ -5,7 +5,7 @@ use perigee::config::settings::Settings;
 use perigee::engine::Code;
 use perigee::telemetry::books::Refusal;
 
-use crate::client::soon;
+use crate::client::{Call, Client, soon};
 use crate::gateway::{Gateway, http_get};
 use crate::messages::*;
 
@@ -78,12 +78,16 @@ async fn large_messages_that_come_at_once_share_the_budget() {
         .sink()
         .wait_until(|state| state.messages(SEGMENTS) == CALLS as u64);
     soon(arrived).await;
-    gateway
-        .wait_for("the budget free again", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     assert_eq!(budget_used(&gateway).await, 0);
+}
+
+/// A call on which most of a large message has come, and no more is coming.
+pub(crate) async fn begin(gateway: &Gateway, client: &Client, message: &Bytes) -> Call {
+    let mut call = client.open(SEGMENTS).await;
+    soon(call.send(message.slice(..10 * MIB))).await.unwrap();
+    while budget_used(gateway).await < 9 * MIB {}
+    call
 }
 
 /// A client that begins a large message and does not go on is in the way of large messages, one of
@@ -96,9 +100,7 @@ async fn half_a_message_is_charged_until_its_client_leaves() {
     .await;
     let message = framed(&padded_segment("large", "shop", 12 * MIB));
     let idle = gateway.client().await;
-    let mut half = idle.open(SEGMENTS).await;
-    soon(half.send(message.slice(..10 * MIB))).await.unwrap();
-    while budget_used(&gateway).await < 9 * MIB {}
+    let half = begin(&gateway, &idle, &message).await;
     let client = gateway.client().await;
     let mut large = client.open(SEGMENTS).await;
     let large = tokio::spawn(async move {
@@ -158,9 +160,7 @@ async fn a_client_that_does_not_go_on_is_refused_when_others_wait() {
     .await;
     let message = framed(&padded_segment("large", "shop", 12 * MIB));
     let idle = gateway.client().await;
-    let mut half = idle.open(SEGMENTS).await;
-    soon(half.send(message.slice(..10 * MIB))).await.unwrap();
-    while budget_used(&gateway).await < 9 * MIB {}
+    let half = begin(&gateway, &idle, &message).await;
     assert_eq!(report(&gateway, message).await.ok(), EMPTY);
     let text = half.answer().await.refused(Code::Internal);
     assert!(text.contains("did not go on"), "{text}");

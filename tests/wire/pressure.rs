@@ -78,11 +78,7 @@ async fn small_messages_that_wait_for_stalled_nodes_cost_no_connection() {
     }
     assert!(clients.iter().all(|client| !client.over.is_finished()));
     let all = CONNECTIONS * STREAMS * EACH;
-    gateway
-        .wait_for("everything delivered", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let sinks = gateway.sinks.iter();
     let ids: Vec<_> = sinks.flat_map(|sink| sink.ids(SEGMENTS)).collect();
     assert_eq!(ids.len(), all);
@@ -208,11 +204,7 @@ async fn shed(when_full: WhenFull, reason: DropReason) -> BTreeSet<usize> {
     call.half_close();
     assert_eq!(call.answer().await.ok(), EMPTY, "nobody waits");
     gateway.sink().set_fault(Fault::default());
-    gateway
-        .wait_for("everything settled", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let ids = gateway.sink().ids(SEGMENTS);
     let arrived: BTreeSet<_> = ids.iter().map(|id| id.id.parse().unwrap()).collect();
     let totals = gateway.stop().await;

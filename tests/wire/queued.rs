@@ -287,11 +287,7 @@ async fn a_bad_message_of_one_client_costs_no_other_client_anything() {
     bad.half_close();
     assert_eq!(good.answer().await.ok(), EMPTY);
     assert_eq!(bad.answer().await.ok(), EMPTY);
-    gateway
-        .wait_for("settled", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let ids = gateway.sink().ids(SEGMENTS);
     let ids: BTreeSet<_> = ids.iter().map(|id| &id.id).collect();
     assert_eq!(ids.len(), 50);

@@ -25,11 +25,7 @@ async fn t14_our_own_token_is_on_every_call_instead_of_the_callers() {
             (CONFIGURATIONS, configuration_request("shop")),
         ] {
             client.unary_with(path, headers, &message).await.ok();
-            gateway
-                .wait_for("answered by the sink", |gateway| {
-                    gateway.app.books.totals().outstanding() == 0
-                })
-                .await;
+            gateway.settled().await;
             let seen = gateway.headers_at_sink(path).await;
             assert_eq!(seen["authentication"], "ours", "{path}");
         }
@@ -98,11 +94,7 @@ async fn callers_tokens_never_share_a_batch() {
     b.half_close();
     a.answer().await.ok();
     b.answer().await.ok();
-    gateway
-        .wait_for("settled", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let services = gateway.sink().snapshot().services;
     assert_eq!(services[&filed_as("a")][SEGMENTS], EACH as u64);
     assert_eq!(services.get(&filed_as("b")), None);

@@ -30,6 +30,13 @@ fn start() -> Option<(Scenario, Vec<Envoy>)> {
     Some((scenario, envoys.into()))
 }
 
+/// The requests of a round, each for one Envoy and with a path of its own; the Envoys take turns.
+fn requests(envoys: &[Envoy], round: usize) -> impl Iterator<Item = (&Envoy, String)> {
+    let numbers =
+        (0..REQUESTS).flat_map(move |number| envoys.iter().map(move |envoy| (number, envoy)));
+    numbers.map(move |(number, envoy)| (envoy, format!("/{}/{round}/{number}", envoy.node)))
+}
+
 #[test]
 fn access_logs_of_three_envoys_arrive_once_under_their_own_nodes() {
     let Some((scenario, envoys)) = start() else {
@@ -37,18 +44,10 @@ fn access_logs_of_three_envoys_arrive_once_under_their_own_nodes() {
     };
     let (mut expected, mut arrived) = (Books::default(), Books::default());
     for round in 0..ROUNDS {
-        for number in 0..REQUESTS {
-            for Envoy {
-                node,
-                cluster,
-                front,
-                ..
-            } in &envoys
-            {
-                let path = format!("/{node}/{round}/{number}");
-                trace_headers(*front, &path).unwrap();
-                expected.add(Signal::AccessLog, (node, cluster), [path]);
-            }
+        for (envoy, path) in requests(&envoys, round) {
+            trace_headers(envoy.front, &path).unwrap();
+            let names = (&*envoy.node, &*envoy.cluster);
+            expected.add(Signal::AccessLog, names, [path]);
         }
         for Envoy {
             node,
@@ -77,23 +76,13 @@ fn segments_spans_and_otlp_logs_of_three_envoys_arrive_once() {
     };
     let (mut expected, mut arrived) = (Books::default(), Books::default());
     for round in 0..ROUNDS {
-        for number in 0..REQUESTS {
-            for Envoy {
-                node,
-                cluster,
-                front,
-                otel,
-                ..
-            } in &envoys
-            {
-                let path = format!("/{node}/{round}/{number}");
-                let names = (&**cluster, &**node);
-                let (skywalking, _) = trace_headers(*front, &path).unwrap();
-                expected.add(Signal::Segment, names, [segment_of(&skywalking)]);
-                let (_, w3c) = trace_headers(*otel, &path).unwrap();
-                expected.add(Signal::Span, names, [span_of(&w3c)]);
-                expected.add(Signal::OtlpLog, names, [path]);
-            }
+        for (envoy, path) in requests(&envoys, round) {
+            let names = (&*envoy.cluster, &*envoy.node);
+            let (skywalking, _) = trace_headers(envoy.front, &path).unwrap();
+            expected.add(Signal::Segment, names, [segment_of(&skywalking)]);
+            let (_, w3c) = trace_headers(envoy.otel, &path).unwrap();
+            expected.add(Signal::Span, names, [span_of(&w3c)]);
+            expected.add(Signal::OtlpLog, names, [path]);
         }
         arrived.await_all(&scenario, &expected).unwrap();
     }

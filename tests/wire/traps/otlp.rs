@@ -141,11 +141,7 @@ async fn t13_requests_of_one_key_stay_in_order_when_one_is_tried_again() {
             EMPTY
         );
     }
-    gateway
-        .wait_for("all delivered", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let values: Vec<u32> = gateway
         .sink()
         .ids(METRICS)
@@ -202,11 +198,7 @@ async fn t13_a_split_request_that_goes_away_leaves_nothing_behind() {
     call.reset();
     client.catch_up().await;
     gateway.sink().set_fault(Fault::default());
-    gateway
-        .wait_for("all delivered", |gateway| {
-            gateway.app.books.totals().outstanding() == 0
-        })
-        .await;
+    gateway.settled().await;
     let ids: Vec<_> = gateway
         .sink()
         .ids(METRICS)
