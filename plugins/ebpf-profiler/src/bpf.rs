@@ -1,0 +1,1 @@
+//! The kernel: loading programs, reading maps, perf events. All `unsafe` code is here.
