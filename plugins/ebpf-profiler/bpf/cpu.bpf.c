@@ -239,18 +239,41 @@ static long hash_frame(__u32 i, struct hashing *hashing)
 	return 0;
 }
 
-static __always_inline __u64 kernel_stack(struct context *c)
+/* A stack as the kernel's helper has left it in `out`. `loops`: whether the kernel has bpf_loop. */
+static __always_inline __u64 remember_as_is(struct context *c, struct stack_event *out, long bytes, __u32 end,
+					    const bool loops)
 {
-	struct stack_event *out = &c->room->kernel;
 	struct hashing hashing = { .ip = out->ip, .hash = HASH_START };
-	long bytes = bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), 0);
 
 	if (bytes <= 0)
 		return 0;
 	out->frames = (__u32)bytes >> 3;
-	out->end = END_KERNEL;
-	bpf_loop(out->frames, hash_frame, &hashing, 0);
+	out->end = end;
+	if (loops) {
+		bpf_loop(out->frames, hash_frame, &hashing, 0);
+	} else {
+		for (__u32 i = 0; i < DEPTH; i++) {
+			if (i >= out->frames || hash_frame(i, &hashing))
+				break;
+		}
+	}
 	return remember(c, out, hashing.hash);
+}
+
+static __always_inline __u64 kernel_stack(struct context *c, const bool loops)
+{
+	struct stack_event *out = &c->room->kernel;
+
+	return remember_as_is(c, out, bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), 0), END_KERNEL, loops);
+}
+
+/* By frame pointers alone: for kernels without bpf_loop, which the tables need. */
+static __always_inline __u64 user_frames(struct context *c)
+{
+	struct stack_event *out = &c->room->user;
+	long bytes = bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), BPF_F_USER_STACK);
+
+	return remember_as_is(c, out, bytes, END_UNKNOWN, 0);
 }
 
 static __always_inline void add(struct counters *mine, const struct count_key *key, __u64 nanos)
@@ -271,13 +294,13 @@ static __always_inline void add(struct counters *mine, const struct count_key *k
 	__sync_fetch_and_add(&count->nanos, nanos);
 }
 
-SEC("perf_event")
-int on_cpu(struct bpf_perf_event_data *ctx)
+static __always_inline int sample(struct bpf_perf_event_data *ctx, const bool tables)
 {
 	__u64 who = bpf_get_current_pid_tgid();
 	struct context c = { .ctx = ctx, .tgid = who >> 32, .tid = (__u32)who };
 	struct settings *set = my_settings();
 	struct count_key key = { .tgid = c.tgid, .period = ctx->sample_period };
+	bool in_user = REGS_IN_USER(&ctx->regs);
 	__u32 room = ROOM_SAMPLE;
 	struct task_struct *task;
 	struct registers at;
@@ -289,8 +312,14 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 	if (!c.room || !c.counters)
 		return 0;
 	__sync_fetch_and_add(&c.counters->samples, 1);
-	task = bpf_get_current_task_btf();
-	if (REGS_IN_USER(&ctx->regs)) {
+	if (!in_user) {
+		key.kernel = kernel_stack(&c, tables);
+		if (!key.kernel)
+			return 0;
+	}
+	if (!tables) {
+		key.user = user_frames(&c);
+	} else if (in_user) {
 		at.ip = REGS_IP(&ctx->regs);
 		at.sp = REGS_SP(&ctx->regs);
 		at.fp = REGS_FP(&ctx->regs);
@@ -299,22 +328,32 @@ int on_cpu(struct bpf_perf_event_data *ctx)
 		if (!key.user)
 			return 0;
 	} else {
-		key.kernel = kernel_stack(&c);
+		task = bpf_get_current_task_btf();
 		if (task->mm) {
 			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
 			key.user = user_stack(&c, &at);
 			if (!key.user)
 				return 0;
 		}
-		if (!key.kernel && !key.user)
-			return 0;
 	}
 	key.epoch = set->epoch;
 	add(c.counters, &key, key.period);
 	return 0;
 }
 
-static __always_inline void leave_cpu(void *ctx, struct settings *set, bool preempted)
+SEC("perf_event")
+int on_cpu(struct bpf_perf_event_data *ctx)
+{
+	return sample(ctx, 1);
+}
+
+SEC("perf_event")
+int on_cpu_frames(struct bpf_perf_event_data *ctx)
+{
+	return sample(ctx, 0);
+}
+
+static __always_inline void leave_cpu(void *ctx, struct settings *set, bool preempted, const bool tables)
 {
 	__u64 who = bpf_get_current_pid_tgid();
 	struct context c = { .ctx = ctx, .tgid = who >> 32, .tid = (__u32)who };
@@ -329,11 +368,15 @@ static __always_inline void leave_cpu(void *ctx, struct settings *set, bool pree
 	c.counters = my_counters();
 	if (!c.room || !c.counters)
 		return;
-	wait.kernel = kernel_stack(&c);
-	task = bpf_get_current_task_btf();
-	if (task->mm) {
-		user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
-		wait.user = user_stack(&c, &at);
+	wait.kernel = kernel_stack(&c, tables);
+	if (tables) {
+		task = bpf_get_current_task_btf();
+		if (task->mm) {
+			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
+			wait.user = user_stack(&c, &at);
+		}
+	} else {
+		wait.user = user_frames(&c);
 	}
 	wait.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waits, &c.tid, &wait, BPF_ANY))
@@ -365,18 +408,28 @@ static __always_inline void enter_cpu(struct settings *set, __u32 tid)
 }
 
 /* Arguments: preempt, prev, next. `prev` is still the current thread: its memory can be read. */
-SEC("tp_btf/sched_switch")
-int off_cpu(__u64 *args)
+static __always_inline int change_thread(__u64 *args, const bool tables)
 {
-	bool preempted = args[0];
 	struct task_struct *next = (struct task_struct *)args[2];
 	struct settings *set = my_settings();
 
 	if (!set)
 		return 0;
-	leave_cpu(args, set, preempted);
+	leave_cpu(args, set, args[0], tables);
 	enter_cpu(set, next->pid);
 	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int off_cpu(__u64 *args)
+{
+	return change_thread(args, 1);
+}
+
+SEC("tp_btf/sched_switch")
+int off_cpu_frames(__u64 *args)
+{
+	return change_thread(args, 0);
 }
 
 static __always_inline void tell(__u32 kind, __u32 tgid, __u64 flags)

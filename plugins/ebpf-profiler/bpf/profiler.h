@@ -61,7 +61,8 @@ enum {
 	END_DEPTH = 4,
 	END_LOST = 5,	 /* frame pointers led nowhere */
 	END_UNMAPPED = 6, /* an address outside of all mappings that we know */
-	END_KERNEL = 7,	 /* a thread of the kernel: there is no user stack */
+	END_KERNEL = 7,	 /* it is the kernel's stack */
+	END_UNKNOWN = 8, /* the kernel walked by frame pointers and does not say */
 };
 
 /* Samples of one stack. `user` and `kernel` name stacks of the dictionary; 0 is none. */

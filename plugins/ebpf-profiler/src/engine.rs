@@ -1,7 +1,15 @@
 //! Sampling: what is asked for, what runs, what comes out.
 
+mod access;
+mod budget;
+mod dictionary;
+mod ranges;
+mod targets;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+pub use access::Access;
 
 use crate::profile::{Kind, Profile};
 

@@ -32,6 +32,8 @@ pub enum End {
     Unmapped,
     /// It is the kernel's.
     Kernel,
+    /// The kernel walked by frame pointers and does not say.
+    Unknown,
 }
 
 impl End {
@@ -45,6 +47,7 @@ impl End {
             4 => Self::Depth,
             6 => Self::Unmapped,
             7 => Self::Kernel,
+            8 => Self::Unknown,
             _ => Self::Lost,
         }
     }
@@ -181,7 +184,7 @@ plain!(
 
 /// An event from the programs.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event {
     /// A stack that the dictionary lacks.
     Stack {
         /// Its name in [`CountKey`].
@@ -192,7 +195,7 @@ pub enum Event<'a> {
         frames: Vec<u64>,
     },
     /// A stack that the programs could not walk because they did not know the process, or not all of it.
-    Copy(Copied<'a>),
+    Copy(Box<Copied>),
     /// A process began another program.
     Exec(u32),
     /// A process ended.
@@ -201,7 +204,7 @@ pub enum Event<'a> {
 
 /// Registers and stack of a thread.
 #[derive(Debug)]
-pub struct Copied<'a> {
+pub struct Copied {
     /// Of whom.
     pub pid: u32,
     /// Its name in [`CountKey`].
@@ -214,43 +217,46 @@ pub struct Copied<'a> {
     pub fp: u64,
     /// Link register.
     pub link: u64,
-    /// Code from eight bytes before the instruction pointer on, if it could be read.
-    pub code: Option<&'a [u8]>,
+    /// Code from [`CODE_BEFORE`] bytes before the instruction pointer on, if it could be read.
+    pub code: Option<[u8; 16]>,
     /// The stack from the stack pointer on.
-    pub stack: &'a [u8],
+    pub stack: Vec<u8>,
 }
 
-impl<'a> Event<'a> {
+/// Where the instruction pointer lies in [`Copied::code`].
+pub const CODE_BEFORE: usize = 8;
+
+impl Event {
     /// Reads what a program wrote.
     #[must_use]
-    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let pid = u32_at(4)?;
         Some(match u32_at(0)? {
             1 => {
-                let frames = u32_at(16)? as usize;
-                let frames = bytes.get(24..24 + 8 * frames)?.chunks_exact(8);
+                let length = 8 * u32_at(16)? as usize;
+                let frames = bytes.get(24..24 + length)?.chunks_exact(8);
+                let frames = frames.filter_map(|it| Some(u64::from_ne_bytes(it.try_into().ok()?)));
                 Self::Stack {
                     id: u64_at(8)?,
                     end: End::of(u32_at(20)?),
-                    frames: frames
-                        .filter_map(|it| Some(u64::from_ne_bytes(it.try_into().ok()?)))
-                        .collect(),
+                    frames: frames.collect(),
                 }
             }
             2 => {
                 let length = u32_at(48)? as usize;
-                Self::Copy(Copied {
+                let code = (u32_at(52)? > 0).then(|| bytes.get(56..72)).flatten();
+                Self::Copy(Box::new(Copied {
                     pid,
                     id: u64_at(8)?,
                     ip: u64_at(16)?,
                     sp: u64_at(24)?,
                     fp: u64_at(32)?,
                     link: u64_at(40)?,
-                    code: (u32_at(52)? > 0).then(|| bytes.get(56..72)).flatten(),
-                    stack: bytes.get(72..72 + length)?,
-                })
+                    code: code.and_then(|it| it.try_into().ok()),
+                    stack: bytes.get(72..72 + length)?.to_vec(),
+                }))
             }
             3 => Self::Exec(pid),
             4 => Self::Exit(pid),

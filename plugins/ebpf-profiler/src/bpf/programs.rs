@@ -78,6 +78,32 @@ pub struct Programs {
     settings: Shared<Settings>,
     clocks: Owned<u32, Vec<PerfEventLinkId>>,
     switches: Option<BtfTracePointLinkId>,
+    walk: Walker,
+}
+
+/// How the programs find a frame's caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walker {
+    /// By the tables that they were given.
+    Tables,
+    /// By frame pointers; for kernels before 5.17, which lack `bpf_loop`.
+    FramePointers,
+}
+
+impl Walker {
+    fn sampler(self) -> &'static str {
+        match self {
+            Self::Tables => "on_cpu",
+            Self::FramePointers => "on_cpu_frames",
+        }
+    }
+
+    fn switches(self) -> &'static str {
+        match self {
+            Self::Tables => "off_cpu",
+            Self::FramePointers => "off_cpu_frames",
+        }
+    }
 }
 
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
@@ -107,7 +133,7 @@ impl Programs {
     ///
     /// # Errors
     /// The kernel refuses a map, or says nothing of its types (BTF).
-    pub fn open() -> Result<Self, KernelError> {
+    pub fn open(walk: Walker) -> Result<Self, KernelError> {
         let btf = Btf::from_sys_fs().map_err(failed("kernel types (BTF)"))?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
@@ -135,6 +161,7 @@ impl Programs {
             settings,
             clocks: Owned::new(),
             switches: None,
+            walk,
             ebpf,
             btf,
         })
@@ -189,7 +216,7 @@ impl Programs {
     fn sampler(&mut self) -> Result<&mut PerfEvent, KernelError> {
         let program: &mut PerfEvent = self
             .ebpf
-            .program_mut("on_cpu")
+            .program_mut(self.walk.sampler())
             .ok_or_else(|| failed("on-CPU program")("not in the object"))?
             .try_into()
             .map_err(failed::<ProgramError>("on-CPU program"))?;
@@ -222,14 +249,14 @@ impl Programs {
     /// The kernel refuses the program.
     pub fn start_switches(&mut self) -> Result<(), KernelError> {
         if self.switches.is_none() {
-            self.switches = Some(self.trace("off_cpu", "sched_switch")?);
+            self.switches = Some(self.trace(self.walk.switches(), "sched_switch")?);
         }
         Ok(())
     }
 
     /// Ends what `start_switches` began.
     pub fn stop_switches(&mut self) {
-        let program = self.ebpf.program_mut("off_cpu");
+        let program = self.ebpf.program_mut(self.walk.switches());
         let program: Option<&mut BtfTracePoint> = program.and_then(|it| it.try_into().ok());
         if let (Some(link), Some(program)) = (self.switches.take(), program) {
             // It fails only for what is detached already.
@@ -264,10 +291,10 @@ impl Programs {
     }
 
     /// Reads the next event, if there is one.
-    pub fn next<R>(&mut self, read: impl FnOnce(Event<'_>) -> R) -> Option<R> {
+    pub fn next_event(&mut self) -> Option<Event> {
         while let Some(bytes) = self.events.next() {
             if let Some(event) = Event::parse(&bytes) {
-                return Some(read(event));
+                return Some(event);
             }
         }
         None
