@@ -1,7 +1,7 @@
 //! The programs in the kernel, loaded: attaching them, and what stands in their maps.
 
 use std::collections::HashMap as Owned;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use std::{io, process};
 
@@ -12,6 +12,7 @@ use aya::programs::perf_event::{
 };
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, PerfEvent, ProgramError};
+use aya::sys::Stats;
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -36,6 +37,24 @@ pub struct KernelError {
     /// The answer.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl KernelError {
+    /// What to grant, where the kernel has said that we may not.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self.source.as_ref());
+        while let Some(error) = cause {
+            let denied = error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied);
+            if denied {
+                return Some("CAP_BPF and CAP_PERFMON (or root)".into());
+            }
+            cause = error.source();
+        }
+        None
+    }
 }
 
 /// An error with its causes, each once.
@@ -64,7 +83,7 @@ fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 /// The loaded object. What it attached is detached when it is dropped, or when our process ends.
 pub struct Programs {
     ebpf: Ebpf,
-    btf: Btf,
+    btf: Option<Btf>,
     events: RingBuf<MapData>,
     targets: HashMap<MapData, TargetKey, Target>,
     processes: HashMap<MapData, u32, Process>,
@@ -132,11 +151,12 @@ impl Programs {
     /// Creates the maps. Programs are loaded when they are first needed.
     ///
     /// # Errors
-    /// The kernel refuses a map, or says nothing of its types (BTF).
+    /// The kernel refuses a map.
     pub fn open(walk: Walker) -> Result<Self, KernelError> {
-        let btf = Btf::from_sys_fs().map_err(failed("kernel types (BTF)"))?;
+        // Without the kernel's types there are samples by frame pointers still.
+        let btf = Btf::from_sys_fs().ok();
         let mut ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
+            .btf(btf.as_ref())
             .load(OBJECT)
             .map_err(failed("BPF maps"))?;
         let mut settings: Shared<Settings> = share(&mut ebpf, "settings", 1)?;
@@ -231,6 +251,10 @@ impl Programs {
         name: &'static str,
         tracepoint: &str,
     ) -> Result<BtfTracePointLinkId, KernelError> {
+        let btf = self.btf.as_ref();
+        let btf = btf.ok_or_else(|| {
+            failed(name)("the kernel does not tell its types (/sys/kernel/btf/vmlinux)")
+        })?;
         let program: &mut BtfTracePoint = self
             .ebpf
             .program_mut(name)
@@ -238,7 +262,7 @@ impl Programs {
             .try_into()
             .map_err(failed::<ProgramError>(name))?;
         if program.fd().is_err() {
-            program.load(tracepoint, &self.btf).map_err(failed(name))?;
+            program.load(tracepoint, btf).map_err(failed(name))?;
         }
         program.attach().map_err(failed(name))
     }
@@ -406,6 +430,24 @@ impl Programs {
             sum.lost += one.lost;
         }
         sum
+    }
+
+    /// Has the kernel measure how long programs run, until the answer is dropped.
+    ///
+    /// # Errors
+    /// It needs `CAP_SYS_ADMIN`.
+    pub fn measure() -> io::Result<OwnedFd> {
+        aya::sys::enable_stats(Stats::RunTime).map_err(|e| e.io_error)
+    }
+
+    /// How long our programs have run while the kernel measured it.
+    #[must_use]
+    pub fn run_time(&self) -> Duration {
+        let programs = self
+            .ebpf
+            .programs()
+            .filter_map(|(_, program)| program.info().ok());
+        programs.map(|it| it.run_time()).sum()
     }
 
     /// Writes a rule.
