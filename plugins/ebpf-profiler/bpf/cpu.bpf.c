@@ -81,7 +81,6 @@ struct {
 } rooms SEC(".maps");
 
 #define WAKE_AT (256 << 10)
-#define ASK_AGAIN 100000000ULL /* ns between two questions about one process */
 #define COPY_ID (1ULL << 63)
 #define HASH_START 0xcbf29ce484222325ULL
 
@@ -205,20 +204,15 @@ static __always_inline __u64 user_stack(struct context *c, const struct register
 	struct process *process = bpf_map_lookup_elem(&processes, &c->tgid);
 	struct stack_event *out = &c->room->user;
 	struct walk walk = { .at = *at, .hash = HASH_START, .ip = out->ip };
-	__u64 now;
 
 	if (!process)
 		return leave_to_user(c, at);
+	walk.process = process;
 	walk.first = process->first;
 	walk.count = process->count;
 	walk_stack(&walk);
-	if (walk.end == END_UNMAPPED) {
-		now = bpf_ktime_get_ns();
-		if (now - process->asked > ASK_AGAIN) {
-			process->asked = now;
-			return leave_to_user(c, at);
-		}
-	}
+	if (walk.end == END_UNMAPPED)
+		return leave_to_user(c, at);
 	count_end(c->counters, walk.end);
 	out->frames = walk.frames;
 	out->end = walk.end;

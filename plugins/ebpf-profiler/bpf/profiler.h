@@ -11,15 +11,25 @@
 #define COPY_PAGE 4096
 #define COPY_PAGES 4
 #define COPY (COPY_PAGE * COPY_PAGES)
-#define CODE_BEFORE 8
+#define CODE_BEFORE 4
 #define CODE 16
 
 /* `unwind::Rule` */
-enum { CFA_END = 0, CFA_STACK = 1, CFA_FRAME = 2, CFA_PLT = 3, CFA_UNSUPPORTED = 4, CFA_UNKNOWN = 5 };
-enum { FP_SAME = 0, FP_SAVED = 1, FP_LOST = 2 };
+enum {
+	CFA_END = 0,
+	CFA_STACK = 1,
+	CFA_FRAME = 2,
+	CFA_PLT = 3,
+	CFA_UNSUPPORTED = 4,
+	CFA_UNKNOWN = 5,
+	CFA_SIGNAL = 6,
+	CFA_STACK_INDIRECT = 7,
+	CFA_FRAME_INDIRECT = 8,
+};
+enum { FP_SAME = 0, FP_SAVED = 1, FP_LOST = 2, FP_SAVED_AT_FRAME = 3 };
 enum { RA_SAVED = 0, RA_LINK = 1 };
 struct rule {
-	__u8 cfa, frame_pointer, return_address, padding;
+	__u8 cfa, frame_pointer, return_address, cfa_addend;
 	__s32 cfa_offset, frame_pointer_offset, return_address_offset;
 };
 _Static_assert(sizeof(struct rule) == 16, "rule: fixed layout");

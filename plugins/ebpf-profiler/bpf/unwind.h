@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (Apache-2.0 OR BSD-2-Clause OR GPL-2.0) */
-/* Walks a user stack by the tables of `unwind.rs`, step for step as `unwind/walk.rs` does. */
+/* Walks a user stack by the tables of `unwind.rs`, in the steps that `unwind/walk.rs` documents. */
 #ifndef PERIGEE_UNWIND_H
 #define PERIGEE_UNWIND_H
 #include "profiler.h"
@@ -37,6 +37,11 @@ struct {
 	__type(value, struct mapping);
 } mappings SEC(".maps");
 
+#define LOWEST 4096	/* no code lies below */
+#define FARTHEST (8 << 20) /* no frame record is this far from the stack pointer */
+#define LOST 1		/* in place of a frame pointer: no multiple of 8 */
+#define ASK_AGAIN 100000000ULL /* ns between two questions about one process */
+
 struct registers {
 	__u64 ip, sp, fp, link;
 };
@@ -47,7 +52,9 @@ struct walk {
 	__u64 *ip; /* DEPTH of them, in a map */
 	__u32 first, count; /* the process's mappings */
 	__u32 frames, end;
+	__u32 interrupted; /* whether `at` is where a frame was interrupted, not what a call returns to */
 	struct mapping *mapping; /* where the last frame was */
+	struct process *process;
 };
 
 struct search {
@@ -146,76 +153,6 @@ static __always_inline __s64 find_rule(const struct mapping *mapping, __u64 offs
 	return row ? *row & 0xffff : -1;
 }
 
-/* To the caller by frame pointer. Returns 1 when this is the end. */
-static __always_inline long follow_frame_pointer(struct walk *walk)
-{
-	__u64 saved[2];
-
-	if (walk->at.fp == 0) {
-		walk->end = END_BOTTOM;
-		return 1;
-	}
-	if (walk->at.fp + 8 <= walk->at.sp || (walk->at.fp & 7) || walk->at.fp - walk->at.sp > (8 << 20) ||
-	    bpf_probe_read_user(saved, sizeof(saved), (void *)walk->at.fp)) {
-		walk->end = END_LOST;
-		return 1;
-	}
-	if (saved[1] < 4096) {
-		walk->end = END_BOTTOM;
-		return 1;
-	}
-	walk->at.sp = walk->at.fp + 16;
-	walk->at.fp = saved[0];
-	walk->at.ip = saved[1];
-	return 0;
-}
-
-#if defined(__TARGET_ARCH_x86)
-/* Before its frame is set up or after it is gone, a function's return address is at the stack pointer. */
-static __always_inline __s32 frameless(const __u8 *code)
-{
-	if (code[0] == 0x55 || code[0] == 0xc3 || code[0] == 0xc2) /* push rbp; ret; ret n */
-		return 0;
-	if (code[0] == 0x48 && ((code[1] == 0x89 && code[2] == 0xe5) || (code[1] == 0x8b && code[2] == 0xec)))
-		return 8; /* mov rbp, rsp */
-	return -1;
-}
-
-static __always_inline long leave_generated(struct walk *walk)
-{
-	__u8 code[4];
-	__u64 caller;
-	__s32 offset = -1;
-
-	if (!bpf_probe_read_user(code, sizeof(code), (void *)walk->at.ip))
-		offset = frameless(code);
-	if (offset < 0 || bpf_probe_read_user(&caller, sizeof(caller), (void *)(walk->at.sp + offset)))
-		return follow_frame_pointer(walk);
-	walk->at.sp += offset + 8;
-	walk->at.ip = caller;
-	return 0;
-}
-#else
-static __always_inline long leave_generated(struct walk *walk)
-{
-	return follow_frame_pointer(walk);
-}
-#endif
-
-static __always_inline __u64 canonical_frame(const struct walk *walk, const struct rule *rule)
-{
-	switch (rule->cfa) {
-	case CFA_STACK:
-		return walk->at.sp + rule->cfa_offset;
-	case CFA_FRAME:
-		return walk->at.fp + rule->cfa_offset;
-	case CFA_PLT:
-		return walk->at.sp + 8 + (((walk->at.ip & 15) >= 11) << 3);
-	default:
-		return 0;
-	}
-}
-
 static __always_inline __u64 strip_signature(__u64 address)
 {
 #if defined(__TARGET_ARCH_arm64)
@@ -226,79 +163,210 @@ static __always_inline __u64 strip_signature(__u64 address)
 #endif
 }
 
-static __always_inline long apply(struct walk *walk, const struct rule *rule)
+/* A call returns to `ip`. Returns 1 when this is the end. */
+static __always_inline long called(struct walk *walk, __u64 ip, __u64 sp, __u64 fp)
 {
-	__u64 cfa = canonical_frame(walk, rule), caller = walk->at.link, fp = walk->at.fp, both[2];
-
-	if (!cfa) {
-		walk->end = rule->cfa == CFA_END ? END_BOTTOM : END_NO_RULE;
-		return 1;
-	}
-	if (rule->frame_pointer == FP_SAVED && rule->return_address == RA_SAVED &&
-	    rule->frame_pointer_offset + 8 == rule->return_address_offset) {
-		if (bpf_probe_read_user(both, sizeof(both), (void *)(cfa + rule->frame_pointer_offset)))
-			goto unreadable;
-		fp = both[0];
-		caller = both[1];
-	} else {
-		if (rule->return_address == RA_SAVED &&
-		    bpf_probe_read_user(&caller, sizeof(caller), (void *)(cfa + rule->return_address_offset)))
-			goto unreadable;
-		if (rule->frame_pointer == FP_SAVED &&
-		    bpf_probe_read_user(&fp, sizeof(fp), (void *)(cfa + rule->frame_pointer_offset)))
-			goto unreadable;
-	}
-	caller = strip_signature(caller);
-	if (caller < 4096) {
+	ip = strip_signature(ip);
+	if (ip < LOWEST) {
 		walk->end = END_BOTTOM;
 		return 1;
 	}
-	walk->at.ip = caller;
-	walk->at.sp = cfa;
+	walk->at.ip = ip;
+	walk->at.sp = sp;
 	walk->at.fp = fp;
 	return 0;
-unreadable:
-	walk->end = END_UNREADABLE;
+}
+
+static __always_inline long stop(struct walk *walk, __u32 end)
+{
+	walk->end = end;
+	return 1;
+}
+
+static __always_inline long follow_frame_pointer(struct walk *walk, bool innermost)
+{
+	__u64 saved[2], fp = walk->at.fp;
+
+	if (fp == 0 && !innermost)
+		return stop(walk, END_BOTTOM);
+	if (fp < walk->at.sp || fp - walk->at.sp >= FARTHEST || (fp & 7))
+		return stop(walk, END_LOST);
+	if (bpf_probe_read_user(saved, sizeof(saved), (void *)fp))
+		return stop(walk, END_UNREADABLE);
+	return called(walk, saved[1], fp + 16, saved[0]);
+}
+
+/* How many bytes above the stack pointer the return address lies, if the code at `ip` shows that the
+ * function's frame is not made yet or no more; else -1. */
+static __always_inline __s32 frameless(const __u8 *code)
+{
+#if defined(__TARGET_ARCH_x86)
+	const __u8 *next = code + CODE_BEFORE;
+
+	/* endbr64 */
+	if (next[0] == 0xf3 && next[1] == 0x0f && next[2] == 0x1e && next[3] == 0xfa)
+		next += 4;
+	/* push rbp; mov rbp, rsp */
+	if (next[0] == 0x55 && next[1] == 0x48 &&
+	    ((next[2] == 0x89 && next[3] == 0xe5) || (next[2] == 0x8b && next[3] == 0xec)))
+		return 0;
+	next = code + CODE_BEFORE;
+	/* ret; ret n; rep ret */
+	if (next[0] == 0xc3 || next[0] == 0xc2 || (next[0] == 0xf3 && next[1] == 0xc3))
+		return 0;
+	/* mov rbp, rsp after push rbp */
+	if (code[CODE_BEFORE - 1] == 0x55 && next[0] == 0x48 &&
+	    ((next[1] == 0x89 && next[2] == 0xe5) || (next[1] == 0x8b && next[2] == 0xec)))
+		return 8;
+#endif
+	return -1;
+}
+
+/* Nothing is known of the innermost frame but its code. */
+static __always_inline long leave_unknown(struct walk *walk)
+{
+	__u64 saved[2];
+	__u8 code[CODE];
+	__s32 offset = -1;
+
+	if (!bpf_probe_read_user(code, sizeof(code), (void *)(walk->at.ip - CODE_BEFORE)))
+		offset = frameless(code);
+	if (offset < 0)
+		return follow_frame_pointer(walk, 1);
+	if (bpf_probe_read_user(saved, sizeof(saved), (void *)walk->at.sp))
+		return stop(walk, END_UNREADABLE);
+	if (offset == 0)
+		return called(walk, saved[0], walk->at.sp + 8, walk->at.fp);
+	return called(walk, saved[1], walk->at.sp + 16, saved[0]);
+}
+
+/* Where the CFA is; 0 where it cannot be told. */
+static __always_inline __u64 canonical_frame(const struct walk *walk, const struct rule *rule)
+{
+	__u64 base = walk->at.sp, cfa;
+
+	switch (rule->cfa) {
+	case CFA_STACK:
+		return base + rule->cfa_offset;
+	case CFA_FRAME:
+		return walk->at.fp + rule->cfa_offset;
+	case CFA_PLT:
+		return base + 8 + (((walk->at.ip & 15) >= (__u64)rule->cfa_offset) << 3);
+	case CFA_FRAME_INDIRECT:
+		base = walk->at.fp;
+		/* fallthrough */
+	case CFA_STACK_INDIRECT:
+		if (bpf_probe_read_user(&cfa, sizeof(cfa), (void *)(base + rule->cfa_offset)))
+			return 0;
+		return cfa + rule->cfa_addend;
+	default:
+		return 0;
+	}
+}
+
+/* The kernel has put the registers of the interrupted frame on the stack. */
+static __always_inline long leave_signal(struct walk *walk, const struct rule *rule)
+{
+	struct registers at = walk->at;
+	__u64 sp = at.sp;
+
+	if (bpf_probe_read_user(&at.sp, 8, (void *)(sp + rule->cfa_offset)) ||
+	    bpf_probe_read_user(&at.fp, 8, (void *)(sp + rule->frame_pointer_offset)) ||
+	    bpf_probe_read_user(&at.ip, 8, (void *)(sp + rule->return_address_offset)) ||
+	    (rule->return_address == RA_LINK &&
+	     bpf_probe_read_user(&at.link, 8, (void *)(sp + rule->frame_pointer_offset + 8)))) {
+		walk->end = END_UNREADABLE;
+		return 1;
+	}
+	walk->at = at;
+	walk->interrupted = 1;
+	return 0;
+}
+
+static __always_inline long apply(struct walk *walk, const struct rule *rule, bool interrupted)
+{
+	__u64 cfa, caller = walk->at.link, fp = walk->at.fp, both[2];
+
+	if (rule->cfa == CFA_END || rule->cfa == CFA_UNSUPPORTED)
+		return stop(walk, rule->cfa == CFA_END ? END_BOTTOM : END_NO_RULE);
+	if (rule->cfa == CFA_SIGNAL)
+		return leave_signal(walk, rule);
+	if ((rule->cfa == CFA_FRAME || rule->cfa == CFA_FRAME_INDIRECT) && (!fp || (fp & 7)))
+		return stop(walk, END_LOST);
+	if (rule->return_address == RA_LINK && !interrupted)
+		return stop(walk, END_LOST);
+	cfa = canonical_frame(walk, rule);
+	if (!cfa)
+		return stop(walk, END_UNREADABLE);
+	if (rule->frame_pointer == FP_SAVED && rule->return_address == RA_SAVED &&
+	    rule->frame_pointer_offset + 8 == rule->return_address_offset) {
+		if (bpf_probe_read_user(both, sizeof(both), (void *)(cfa + rule->frame_pointer_offset)))
+			return stop(walk, END_UNREADABLE);
+		return called(walk, both[1], cfa, both[0]);
+	}
+	if (rule->return_address == RA_SAVED &&
+	    bpf_probe_read_user(&caller, sizeof(caller), (void *)(cfa + rule->return_address_offset)))
+		return stop(walk, END_UNREADABLE);
+	if (rule->frame_pointer == FP_LOST)
+		fp = LOST;
+	else if ((rule->frame_pointer == FP_SAVED &&
+		  bpf_probe_read_user(&fp, sizeof(fp), (void *)(cfa + rule->frame_pointer_offset))) ||
+		 (rule->frame_pointer == FP_SAVED_AT_FRAME &&
+		  bpf_probe_read_user(&fp, sizeof(fp), (void *)(walk->at.fp + rule->frame_pointer_offset))))
+		return stop(walk, END_UNREADABLE);
+	return called(walk, caller, cfa, fp);
+}
+
+/* An address outside of all mappings that we know: user space is asked, but not for every sample. */
+static __always_inline bool may_ask(struct walk *walk)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!walk->process || now - walk->process->asked < ASK_AGAIN)
+		return 0;
+	walk->process->asked = now;
 	return 1;
 }
 
 static long step(__u32 i, struct walk *walk)
 {
+	bool interrupted = walk->interrupted, innermost = i == 0;
 	struct mapping *mapping;
 	struct rule *rule;
-	__s64 found;
+	__s64 found = -1;
+	__u64 pc, shown;
 	__u32 number;
-	__u64 pc;
 
 	if (i >= DEPTH || !walk->ip)
 		return 1;
-	walk->ip[i] = walk->at.ip;
+	/* Who takes 1 off a return address shall find the function of an interrupted frame, too. */
+	shown = walk->at.ip + (interrupted && !innermost);
+	walk->ip[i] = shown;
 	walk->frames = i + 1;
-	walk->hash = (walk->hash ^ walk->at.ip) * 0x9e3779b97f4a7c15ULL;
+	walk->hash = (walk->hash ^ shown) * 0x9e3779b97f4a7c15ULL;
 	walk->hash ^= walk->hash >> 29;
+	walk->interrupted = 0;
 	/* A call may be its function's last instruction: what it returns to is another function's. */
-	pc = walk->at.ip - (i ? 1 : 0);
+	pc = walk->at.ip - !interrupted;
 	mapping = find_mapping(walk, pc);
 	walk->mapping = mapping;
-	if (!mapping) {
-		walk->end = END_UNMAPPED;
-		return 1;
-	}
-	if (mapping->walk == WALK_FRAME_POINTERS)
-		return i ? follow_frame_pointer(walk) : leave_generated(walk);
-	found = mapping->walk == WALK_RULE ? mapping->word : find_rule(mapping, pc - mapping->base);
-	if (found < 0)
-		return follow_frame_pointer(walk);
+	if (!mapping && may_ask(walk))
+		return stop(walk, END_UNMAPPED);
+	if (mapping && mapping->walk == WALK_RULE)
+		found = mapping->word;
+	else if (mapping && mapping->walk == WALK_TABLE)
+		found = find_rule(mapping, pc - mapping->base);
 	number = found;
-	rule = bpf_map_lookup_elem(&rules, &number);
-	if (!rule || rule->cfa == CFA_UNKNOWN)
-		return follow_frame_pointer(walk);
-	return apply(walk, rule);
+	rule = found < 0 ? NULL : bpf_map_lookup_elem(&rules, &number);
+	if (rule && rule->cfa != CFA_UNKNOWN)
+		return apply(walk, rule, interrupted);
+	return innermost ? leave_unknown(walk) : follow_frame_pointer(walk, 0);
 }
 
 static __always_inline void walk_stack(struct walk *walk)
 {
 	walk->end = END_DEPTH;
+	walk->interrupted = 1;
 	bpf_loop(DEPTH, step, walk, 0);
 	/* Two stacks of the same frames that ended otherwise are two stacks. */
 	walk->hash = (walk->hash ^ walk->end) * 0x9e3779b97f4a7c15ULL;

@@ -224,7 +224,7 @@ pub struct Copied {
 }
 
 /// Where the instruction pointer lies in [`Copied::code`].
-pub const CODE_BEFORE: usize = 8;
+pub const CODE_BEFORE: usize = 4;
 
 impl Event {
     /// Reads what a program wrote.
