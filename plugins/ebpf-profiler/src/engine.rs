@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::profile::{Kind, Profile};
 
+pub mod raw;
+pub mod ring;
+
 /// Which processes a session is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Targets {
