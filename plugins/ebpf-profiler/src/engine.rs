@@ -13,6 +13,9 @@ pub use access::Access;
 
 use crate::profile::{Kind, Profile};
 
+pub mod raw;
+pub mod ring;
+
 /// Which processes a session is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Targets {

@@ -251,33 +251,6 @@ fn names_that_a_distribution_installed_are_found_by_build_id() {
     assert_eq!(naming.name(running.pid(), address), "hidden");
 }
 
-#[test]
-fn names_that_were_packed_into_the_program_are_found() {
-    let dir = tempfile::tempdir().unwrap();
-    let program = compiled(dir.path(), "packed", fixture::C, &[]);
-    let names = dir.path().join("names");
-    let stripped = dir.path().join("stripped");
-    run(Command::new("objcopy")
-        .arg("--only-keep-debug")
-        .arg(&program)
-        .arg(&names));
-    if !Command::new("xz")
-        .arg(&names)
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        println!("skipped: needs xz");
-        return;
-    }
-    let section = format!(".gnu_debugdata={}.xz", names.display());
-    run(Command::new("objcopy")
-        .args(["--strip-all", "--add-section", &section])
-        .args([&program, &stripped]));
-    let mut naming = Naming::new();
-    let (running, address) = started(&stripped, &mut naming);
-    assert_eq!(naming.name(running.pid(), address), "hidden");
-}
-
 /// Names one function, however often it is asked.
 struct One(Range<u64>);
 
