@@ -5,6 +5,7 @@
 )]
 
 pub mod errno;
+pub mod file;
 pub mod layout;
 pub mod perf;
 pub mod programs;

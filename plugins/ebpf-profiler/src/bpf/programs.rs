@@ -298,20 +298,26 @@ impl Programs {
         Ok(())
     }
 
-    /// Waits until there are events worth reading, at most for `timeout`.
+    /// Waits until there are events worth reading or someone adds to the eventfd `wake`, at most for
+    /// `timeout`.
     ///
     /// # Errors
-    /// Interrupted by a signal or worse.
-    pub fn wait(&self, wake: &impl AsFd, timeout: Duration) -> io::Result<()> {
+    /// The kernel has no memory to wait with.
+    pub fn wait(&self, wake: &OwnedFd, timeout: Duration) -> io::Result<()> {
         let mut fds = [
             PollFd::new(&self.events, PollFlags::IN),
             PollFd::new(wake, PollFlags::IN),
         ];
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        if fds[1].revents().contains(PollFlags::IN) {
+            // Sets it back to zero; it says nothing else.
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+        }
+        Ok(())
     }
 
     /// Reads the next event, if there is one.

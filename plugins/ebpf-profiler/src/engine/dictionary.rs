@@ -70,7 +70,7 @@ mod tests {
     fn what_was_used_last_stays_and_what_goes_is_named() {
         let mut dictionary = Dictionary::new(3 * (OVERHEAD + 16));
         for id in 1..=3 {
-            assert_eq!(dictionary.insert(id, vec![id, id], End::Bottom), []);
+            assert_eq!(dictionary.insert(id, vec![id, id], End::Bottom), [0; 0]);
         }
         assert!(dictionary.get(1).is_some());
         assert_eq!(dictionary.insert(4, vec![4, 4], End::Bottom), [2]);
@@ -82,8 +82,8 @@ mod tests {
     fn a_stack_that_comes_again_is_not_counted_twice() {
         let mut dictionary = Dictionary::new(2 * (OVERHEAD + 16));
         for _ in 0..10 {
-            assert_eq!(dictionary.insert(1, vec![1, 2], End::Bottom), []);
+            assert_eq!(dictionary.insert(1, vec![1, 2], End::Bottom), [0; 0]);
         }
-        assert_eq!(dictionary.insert(2, vec![3, 4], End::Bottom), []);
+        assert_eq!(dictionary.insert(2, vec![3, 4], End::Bottom), [0; 0]);
     }
 }
