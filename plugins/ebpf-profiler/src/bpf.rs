@@ -1,1 +1,13 @@
 //! The kernel: loading programs, reading maps, perf events. All `unsafe` code is here.
+#![expect(
+    unsafe_code,
+    reason = "the one place in the workspace that may have any"
+)]
+
+pub mod errno;
+pub mod file;
+pub mod layout;
+pub mod perf;
+pub mod programs;
+mod shared;
+pub mod trial;

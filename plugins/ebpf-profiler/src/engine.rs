@@ -1,7 +1,26 @@
 //! Sampling: what is asked for, what runs, what comes out.
 
+mod access;
+mod budget;
+mod dictionary;
+mod kernel;
+mod naming;
+mod placement;
+mod ranges;
+pub mod raw;
+pub mod ring;
+mod sampling;
+mod session;
+mod targets;
+mod worker;
+
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
+
+pub use access::Access;
+pub use kernel::Kernel;
+pub use sampling::Sampling;
 
 use crate::profile::{Kind, Profile};
 
@@ -60,4 +79,40 @@ pub trait Session: Send {
     /// # Errors
     /// The configuration forbids one, or there are more than the kernel's map holds.
     fn retarget(&mut self, targets: &Targets) -> Result<(), Refused>;
+}
+
+/// How to capture.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the kernel tells of processes: `/proc`, or where the host's is mounted.
+    pub proc: PathBuf,
+    /// Share of one core that capturing may take, in percent; 0 is no limit.
+    pub cpu_percent: f64,
+    /// Memory that capturing may take, the kernel's maps included.
+    pub memory_bytes: u64,
+    /// Who may be looked at.
+    pub access: Access,
+    /// Whether the kernel measures what our programs cost it.
+    pub measure: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            proc: "/proc".into(),
+            cpu_percent: 1.0,
+            memory_bytes: 64 << 20,
+            access: Access::default(),
+            measure: false,
+        }
+    }
+}
+
+/// Something that happened to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// It began another program.
+    Exec(u32),
+    /// It ended.
+    Exit(u32),
 }

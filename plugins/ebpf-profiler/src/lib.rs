@@ -8,10 +8,13 @@
 
 pub mod bpf;
 pub mod discovery;
+pub mod doctor;
 pub mod engine;
+pub mod metrics;
 pub mod oap;
 pub mod output;
 pub mod process;
 pub mod profile;
 pub mod symbol;
+pub mod tier;
 pub mod unwind;

@@ -109,6 +109,22 @@ pub struct Summary {
 }
 
 impl Profile {
+    /// Nothing, of no time.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            kind: Kind::OnCpu,
+            period: Duration::ZERO,
+            started: SystemTime::now(),
+            duration: Duration::ZERO,
+            processes: Vec::new(),
+            modules: Vec::new(),
+            frames: Vec::new(),
+            stacks: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
     /// A stack from its innermost frame outwards, the kernel's part first.
     pub fn frames_of<'a>(&'a self, stack: &'a Stack) -> impl DoubleEndedIterator<Item = &'a Frame> {
         let indices = stack.kernel.iter().chain(&stack.user);

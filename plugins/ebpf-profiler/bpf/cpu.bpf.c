@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: (Apache-2.0 OR BSD-2-Clause OR GPL-2.0) */
+/* Samples of running threads and waits of others, counted by stack. */
+#include "unwind.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* What to sample. Filled by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct target_key);
+	__type(value, struct target);
+} targets SEC(".maps");
+
+/* Processes whose mappings are known. Filled by user space; emptied here when a program starts or ends. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct process);
+} processes SEC(".maps");
+
+/* Samples by stack. Emptied by user space; a sample that finds it full is counted in `counts_full`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct count_key);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+/* Stacks that user space has. Where one is pushed out it is sent again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u32);
+} known SEC(".maps");
+
+/* Threads of targets that left their CPU, by tid; gone when they come back or their process ends. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct wait);
+} waits SEC(".maps");
+
+/* To user space. What finds it full is lost and counted in `ring_full`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counters SEC(".maps");
+
+/* Events under construction. A perf event may interrupt a switch of threads, so each has its own. */
+enum { ROOM_SAMPLE = 0, ROOM_SWITCH = 1 };
+struct room {
+	struct stack_event user, kernel;
+	__u64 copies; /* how many copies were made: their numbers */
+	struct copy_event copy;
+	__u8 beyond[COPY_PAGE]; /* never written: the verifier knows sums of lengths less well than we do */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct room);
+} rooms SEC(".maps");
+
+#define WAKE_AT (256 << 10)
+#define COPY_ID (1ULL << 63)
+#define HASH_START 0xcbf29ce484222325ULL
+
+struct context {
+	void *ctx;
+	struct room *room;
+	struct counters *counters;
+	__u32 tgid, tid;
+};
+
+static __always_inline struct counters *my_counters(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+static __always_inline struct settings *my_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+/* User space reads at its own pace; it is woken before the ring fills up. */
+static __always_inline __u64 wake(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline struct target *find_target(const struct settings *set, __u32 tgid, __u32 period)
+{
+	struct target_key key = { .tgid = tgid, .period = period };
+	struct target *target = bpf_map_lookup_elem(&targets, &key);
+
+	if (target || !set->every || tgid == set->own_tgid)
+		return target;
+	key.tgid = 0;
+	return bpf_map_lookup_elem(&targets, &key);
+}
+
+/* Puts a stack into the dictionary. Returns 0 when it could not be sent. */
+static __always_inline __u64 remember(struct context *c, struct stack_event *stack, __u64 id)
+{
+	__u32 one = 1, frames = stack->frames;
+
+	/* The uppermost bit is for copies; 0 is for no stack. */
+	id = (id & ~COPY_ID) | 1;
+	if (bpf_map_lookup_elem(&known, &id))
+		return id;
+	if (frames > DEPTH)
+		return 0;
+	stack->head.kind = EVENT_STACK;
+	stack->head.tgid = c->tgid;
+	stack->id = id;
+	if (bpf_ringbuf_output(&events, stack, 24 + 8 * frames, wake())) {
+		__sync_fetch_and_add(&c->counters->ring_full, 1);
+		return 0;
+	}
+	bpf_map_update_elem(&known, &id, &one, BPF_ANY);
+	return id;
+}
+
+/* Hands registers and stack to user space. Returns the number under which it will know the stack. */
+static __always_inline __u64 leave_to_user(struct context *c, const struct registers *at)
+{
+	struct copy_event *copy = &c->room->copy;
+	__u32 length = 0, part;
+
+	copy->head.kind = EVENT_COPY;
+	copy->head.tgid = c->tgid;
+	copy->id = COPY_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++c->room->copies;
+	copy->ip = at->ip;
+	copy->sp = at->sp;
+	copy->fp = at->fp;
+	copy->link = at->link;
+	copy->code_before = CODE_BEFORE;
+	if (bpf_probe_read_user(copy->code, CODE, (void *)(at->ip - CODE_BEFORE)))
+		copy->code_before = 0;
+	/* Page by page: beyond a stack's end nothing can be read. */
+	part = COPY_PAGE - (at->sp & (COPY_PAGE - 1));
+	if (part <= COPY_PAGE && !bpf_probe_read_user(copy->stack, part, (void *)at->sp)) {
+		length = part;
+#pragma unroll
+		for (int page = 1; page < COPY_PAGES; page++) {
+			if (length > COPY - COPY_PAGE ||
+			    bpf_probe_read_user(copy->stack + length, COPY_PAGE, (void *)(at->sp + length)))
+				break;
+			length += COPY_PAGE;
+		}
+	}
+	copy->length = length;
+	if (length > COPY || bpf_ringbuf_output(&events, copy, sizeof(*copy) - COPY + length, BPF_RB_FORCE_WAKEUP)) {
+		__sync_fetch_and_add(&c->counters->ring_full, 1);
+		return 0;
+	}
+	__sync_fetch_and_add(&c->counters->copies, 1);
+	return copy->id;
+}
+
+static __always_inline void count_end(struct counters *counters, __u32 end)
+{
+	if (end == END_UNREADABLE)
+		__sync_fetch_and_add(&counters->unreadable, 1);
+	else if (end == END_NO_RULE)
+		__sync_fetch_and_add(&counters->no_rule, 1);
+	else if (end == END_LOST)
+		__sync_fetch_and_add(&counters->lost, 1);
+}
+
+static __always_inline void user_registers(struct registers *at, const struct pt_regs *regs)
+{
+	at->ip = REGS_IP(regs);
+	at->sp = REGS_SP(regs);
+	at->fp = REGS_FP(regs);
+	at->link = REGS_LINK(regs);
+}
+
+static __always_inline __u64 user_stack(struct context *c, const struct registers *at)
+{
+	struct process *process = bpf_map_lookup_elem(&processes, &c->tgid);
+	struct stack_event *out = &c->room->user;
+	struct walk walk = { .at = *at, .hash = HASH_START, .ip = out->ip };
+
+	if (!process)
+		return leave_to_user(c, at);
+	walk.process = process;
+	walk.first = process->first;
+	walk.count = process->count;
+	walk_stack(&walk);
+	if (walk.end == END_UNMAPPED)
+		return leave_to_user(c, at);
+	count_end(c->counters, walk.end);
+	out->frames = walk.frames;
+	out->end = walk.end;
+	return remember(c, out, walk.hash);
+}
+
+struct hashing {
+	__u64 *ip;
+	__u64 hash;
+};
+
+static long hash_frame(__u32 i, struct hashing *hashing)
+{
+	if (i >= DEPTH || !hashing->ip)
+		return 1;
+	hashing->hash = (hashing->hash ^ hashing->ip[i]) * 0x9e3779b97f4a7c15ULL;
+	hashing->hash ^= hashing->hash >> 29;
+	return 0;
+}
+
+/* A stack as the kernel's helper has left it in `out`. `loops`: whether the kernel has bpf_loop. */
+static __always_inline __u64 remember_as_is(struct context *c, struct stack_event *out, long bytes, __u32 end,
+					    const bool loops)
+{
+	struct hashing hashing = { .ip = out->ip, .hash = HASH_START };
+
+	if (bytes <= 0)
+		return 0;
+	out->frames = (__u32)bytes >> 3;
+	out->end = end;
+	if (loops) {
+		bpf_loop(out->frames, hash_frame, &hashing, 0);
+	} else {
+		for (__u32 i = 0; i < DEPTH; i++) {
+			if (i >= out->frames || hash_frame(i, &hashing))
+				break;
+		}
+	}
+	return remember(c, out, hashing.hash);
+}
+
+static __always_inline __u64 kernel_stack(struct context *c, const bool loops)
+{
+	struct stack_event *out = &c->room->kernel;
+
+	return remember_as_is(c, out, bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), 0), END_KERNEL, loops);
+}
+
+/* By frame pointers alone: for kernels without bpf_loop, which the tables need. */
+static __always_inline __u64 user_frames(struct context *c)
+{
+	struct stack_event *out = &c->room->user;
+	long bytes = bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), BPF_F_USER_STACK);
+
+	return remember_as_is(c, out, bytes, END_UNKNOWN, 0);
+}
+
+static __always_inline void add(struct counters *mine, const struct count_key *key, __u64 nanos)
+{
+	struct count *count = bpf_map_lookup_elem(&counts, key), first = { .count = 1, .nanos = nanos };
+
+	if (!count) {
+		if (!bpf_map_update_elem(&counts, key, &first, BPF_NOEXIST))
+			return;
+		/* Full, or another CPU was first. */
+		count = bpf_map_lookup_elem(&counts, key);
+		if (!count) {
+			__sync_fetch_and_add(&mine->counts_full, 1);
+			return;
+		}
+	}
+	__sync_fetch_and_add(&count->count, 1);
+	__sync_fetch_and_add(&count->nanos, nanos);
+}
+
+static __always_inline int sample(struct bpf_perf_event_data *ctx, const bool tables)
+{
+	__u64 who = bpf_get_current_pid_tgid();
+	struct context c = { .ctx = ctx, .tgid = who >> 32, .tid = (__u32)who };
+	struct settings *set = my_settings();
+	struct count_key key = { .tgid = c.tgid, .period = ctx->sample_period };
+	bool in_user = REGS_IN_USER(&ctx->regs);
+	__u32 room = ROOM_SAMPLE;
+	struct task_struct *task;
+	struct registers at;
+
+	if (!c.tgid || !set || !find_target(set, c.tgid, key.period))
+		return 0;
+	c.room = bpf_map_lookup_elem(&rooms, &room);
+	c.counters = my_counters();
+	if (!c.room || !c.counters)
+		return 0;
+	__sync_fetch_and_add(&c.counters->samples, 1);
+	if (!in_user) {
+		key.kernel = kernel_stack(&c, tables);
+		if (!key.kernel)
+			return 0;
+	}
+	if (!tables) {
+		key.user = user_frames(&c);
+	} else if (in_user) {
+		at.ip = REGS_IP(&ctx->regs);
+		at.sp = REGS_SP(&ctx->regs);
+		at.fp = REGS_FP(&ctx->regs);
+		at.link = REGS_LINK(&ctx->regs);
+		key.user = user_stack(&c, &at);
+		if (!key.user)
+			return 0;
+	} else {
+		task = bpf_get_current_task_btf();
+		if (task->mm) {
+			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
+			key.user = user_stack(&c, &at);
+			if (!key.user)
+				return 0;
+		}
+	}
+	key.epoch = set->epoch;
+	add(c.counters, &key, key.period);
+	return 0;
+}
+
+SEC("perf_event")
+int on_cpu(struct bpf_perf_event_data *ctx)
+{
+	return sample(ctx, 1);
+}
+
+SEC("perf_event")
+int on_cpu_frames(struct bpf_perf_event_data *ctx)
+{
+	return sample(ctx, 0);
+}
+
+static __always_inline void leave_cpu(void *ctx, struct settings *set, bool preempted, const bool tables)
+{
+	__u64 who = bpf_get_current_pid_tgid();
+	struct context c = { .ctx = ctx, .tgid = who >> 32, .tid = (__u32)who };
+	struct wait wait = { .tgid = c.tgid, .flags = preempted ? COUNT_PREEMPTED : 0 };
+	__u32 room = ROOM_SWITCH;
+	struct task_struct *task;
+	struct registers at;
+
+	if (!c.tgid || !find_target(set, c.tgid, 0))
+		return;
+	c.room = bpf_map_lookup_elem(&rooms, &room);
+	c.counters = my_counters();
+	if (!c.room || !c.counters)
+		return;
+	wait.kernel = kernel_stack(&c, tables);
+	if (tables) {
+		task = bpf_get_current_task_btf();
+		if (task->mm) {
+			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
+			wait.user = user_stack(&c, &at);
+		}
+	} else {
+		wait.user = user_frames(&c);
+	}
+	wait.since = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&waits, &c.tid, &wait, BPF_ANY))
+		__sync_fetch_and_add(&c.counters->waits_full, 1);
+}
+
+static __always_inline void enter_cpu(struct settings *set, __u32 tid)
+{
+	struct wait *wait = bpf_map_lookup_elem(&waits, &tid);
+	struct counters *mine = my_counters();
+	struct count_key key = {};
+	struct target *target;
+	__u64 nanos;
+
+	if (!wait || !mine)
+		return;
+	nanos = bpf_ktime_get_ns() - wait->since;
+	key.tgid = wait->tgid;
+	key.user = wait->user;
+	key.kernel = wait->kernel;
+	key.flags = wait->flags;
+	key.epoch = set->epoch;
+	target = find_target(set, key.tgid, 0);
+	bpf_map_delete_elem(&waits, &tid);
+	if (!target || nanos < target->minimum || (!key.user && !key.kernel))
+		return;
+	__sync_fetch_and_add(&mine->samples, 1);
+	add(mine, &key, nanos);
+}
+
+/* Arguments: preempt, prev, next. `prev` is still the current thread: its memory can be read. */
+static __always_inline int change_thread(__u64 *args, const bool tables)
+{
+	struct task_struct *next = (struct task_struct *)args[2];
+	struct settings *set = my_settings();
+
+	if (!set)
+		return 0;
+	leave_cpu(args, set, args[0], tables);
+	enter_cpu(set, next->pid);
+	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int off_cpu(__u64 *args)
+{
+	return change_thread(args, 1);
+}
+
+SEC("tp_btf/sched_switch")
+int off_cpu_frames(__u64 *args)
+{
+	return change_thread(args, 0);
+}
+
+static __always_inline void tell(__u32 kind, __u32 tgid, __u64 flags)
+{
+	struct event event = { .kind = kind, .tgid = tgid };
+
+	bpf_ringbuf_output(&events, &event, sizeof(event), flags);
+}
+
+/* Arguments: the task, its former pid, the program. Its mappings are new from here on. */
+SEC("tp_btf/sched_process_exec")
+int process_exec(__u64 *args)
+{
+	__u32 tgid = ((struct task_struct *)args[0])->tgid;
+	struct settings *set = my_settings();
+
+	bpf_map_delete_elem(&processes, &tgid);
+	if (set && set->watch_exec)
+		tell(EVENT_EXEC, tgid, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+/* Argument: the task. */
+SEC("tp_btf/sched_process_exit")
+int process_exit(__u64 *args)
+{
+	struct task_struct *task = (struct task_struct *)args[0];
+	__u32 tgid = task->tgid, tid = task->pid;
+	struct settings *set = my_settings();
+
+	bpf_map_delete_elem(&waits, &tid);
+	if (task->signal->live.counter > 0)
+		return 0;
+	if (bpf_map_delete_elem(&processes, &tgid) == 0 || (set && set->watch_exec))
+		tell(EVENT_EXIT, tgid, wake());
+	return 0;
+}

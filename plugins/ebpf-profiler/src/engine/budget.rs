@@ -1,0 +1,111 @@
+//! How fast we may sample: what our own work costs is held against what it may cost.
+
+use std::time::Duration;
+
+/// Measurements in a row before anything changes: one look at a large program is no trend.
+const PATIENCE: u32 = 2;
+/// Periods are not lengthened beyond this many times what was asked for.
+const MOST: u32 = 16;
+
+/// Lengthens periods while we use more CPU time than we may.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Share of one core, 0.01 for one percent; 0 is no limit.
+    share: f64,
+    factor: u32,
+    above: u32,
+    below: u32,
+}
+
+impl Budget {
+    pub(super) fn new(cpu_percent: f64) -> Self {
+        Self {
+            share: cpu_percent / 100.0,
+            factor: 1,
+            above: 0,
+            below: 0,
+        }
+    }
+
+    /// By how much elastic periods are lengthened.
+    pub(super) fn factor(&self) -> u32 {
+        self.factor
+    }
+
+    /// Says what was `used` of `elapsed`; yields whether the factor has changed.
+    pub(super) fn observe(&mut self, used: Duration, elapsed: Duration) -> bool {
+        if self.share <= 0.0 || elapsed.is_zero() {
+            return false;
+        }
+        let share = used.as_secs_f64() / elapsed.as_secs_f64();
+        self.above = if share > self.share {
+            self.above + 1
+        } else {
+            0
+        };
+        // Twice the rate must still fit, with room to spare.
+        self.below = if share < self.share / 4.0 {
+            self.below + 1
+        } else {
+            0
+        };
+        let factor = if self.above >= PATIENCE {
+            (self.factor * 2).min(MOST)
+        } else if self.below >= PATIENCE {
+            (self.factor / 2).max(1)
+        } else {
+            self.factor
+        };
+        if factor == self.factor {
+            return false;
+        }
+        self.factor = factor;
+        (self.above, self.below) = (0, 0);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn observe(budget: &mut Budget, percents: &[u32]) -> Vec<u32> {
+        let factors = percents.iter().map(|percent| {
+            budget.observe(SECOND * *percent / 100, SECOND);
+            budget.factor()
+        });
+        factors.collect()
+    }
+
+    #[test]
+    fn two_measurements_above_the_budget_halve_the_rate_and_one_does_not() {
+        let mut budget = Budget::new(1.0);
+        assert_eq!(
+            observe(&mut budget, &[5, 0, 5, 5, 5, 5]),
+            [1, 1, 1, 2, 2, 4]
+        );
+    }
+
+    #[test]
+    fn the_rate_comes_back_only_where_twice_of_it_fits() {
+        let mut budget = Budget::new(8.0);
+        assert_eq!(
+            observe(&mut budget, &[9, 9, 7, 7, 7, 1, 1]),
+            [1, 2, 2, 2, 2, 2, 1]
+        );
+    }
+
+    #[test]
+    fn the_rate_does_not_sink_for_ever() {
+        let mut budget = Budget::new(1.0);
+        assert_eq!(observe(&mut budget, &[50; 20]).last(), Some(&MOST));
+    }
+
+    #[test]
+    fn without_a_budget_nothing_changes() {
+        let mut budget = Budget::new(0.0);
+        assert_eq!(observe(&mut budget, &[90, 90, 90]), [1, 1, 1]);
+    }
+}

@@ -1,0 +1,397 @@
+//! Tables and mappings in the maps of the kernel's maps.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+
+use super::ranges::Ranges;
+use crate::bpf::file::MappedFile;
+use crate::bpf::layout::{End, MAX_MAPPINGS, Process};
+use crate::bpf::programs::{KernelError, Programs};
+use crate::process::modules::Module;
+use crate::process::table::Mapped;
+use crate::unwind::arena::{ARENA_WORDS, Arenas, Place, PlainWords, Words};
+use crate::unwind::walk::{self, Code, Registers, Stack, Tables};
+use crate::unwind::{Mapping, PAGE, Rule, Rules, Table, Walk};
+
+/// A program that runs while a process's mappings are replaced may still read the former ones.
+const READERS_ARE_GONE: Duration = Duration::from_secs(1);
+
+/// A table of a module, in an arena.
+struct Part {
+    /// Where it begins, in the file's own addresses.
+    first: u64,
+    pages: u32,
+    place: Place,
+}
+
+/// The tables of a module.
+struct Placed {
+    parts: Vec<Part>,
+    users: u32,
+    used: Instant,
+}
+
+/// What the programs know of a process.
+struct Told {
+    first: u32,
+    mappings: Vec<Mapping>,
+    modules: Vec<u32>,
+}
+
+/// What stands in the maps, and where there is room.
+pub(super) struct Placement {
+    rules: Rules,
+    rules_written: usize,
+    arenas: Arenas,
+    modules: HashMap<u32, Placed>,
+    processes: HashMap<u32, Told>,
+    room: Ranges,
+    /// Places of mappings that will be free, and since when they are not used any more.
+    leaving: VecDeque<(Instant, u32, u32)>,
+    full: bool,
+}
+
+/// Where rules, tables and mappings are written to.
+pub(super) trait Maps: Words {
+    fn set_rule(&mut self, number: u16, rule: Rule);
+    fn set_mapping(&mut self, index: u32, mapping: Mapping);
+    fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError>;
+    fn arenas(&self) -> u32;
+    fn add_arena(&mut self) -> Result<(), KernelError>;
+}
+
+impl Words for Programs {
+    fn write(&mut self, arena: u32, word: u32, words: &[u32]) {
+        for (at, value) in (word..).zip(words) {
+            self.set_word(arena, at, *value);
+        }
+    }
+
+    fn read(&self, arena: u32, word: u32) -> u32 {
+        self.word(arena, word)
+    }
+}
+
+impl Maps for Programs {
+    fn set_rule(&mut self, number: u16, rule: Rule) {
+        Programs::set_rule(self, number, rule);
+    }
+
+    fn set_mapping(&mut self, index: u32, mapping: Mapping) {
+        Programs::set_mapping(self, index, mapping);
+    }
+
+    fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError> {
+        Programs::set_process(self, pid, process)
+    }
+
+    fn arenas(&self) -> u32 {
+        Programs::arenas(self)
+    }
+
+    fn add_arena(&mut self) -> Result<(), KernelError> {
+        Programs::add_arena(self)
+    }
+}
+
+/// Tables for ourselves alone: rules and mappings are read where we keep them.
+impl Maps for PlainWords {
+    fn set_rule(&mut self, _: u16, _: Rule) {}
+
+    fn set_mapping(&mut self, _: u32, _: Mapping) {}
+
+    fn set_process(&mut self, _: u32, _: Option<Process>) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn arenas(&self) -> u32 {
+        u32::MAX
+    }
+
+    fn add_arena(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
+}
+
+impl Placement {
+    /// With tables of `budget` bytes at the most.
+    pub(super) fn new(budget: u64) -> Self {
+        Self {
+            rules: Rules::default(),
+            rules_written: 0,
+            arenas: Arenas::new(budget),
+            modules: HashMap::new(),
+            processes: HashMap::new(),
+            room: Ranges::new(MAX_MAPPINGS),
+            leaving: VecDeque::new(),
+            full: false,
+        }
+    }
+
+    /// Whether the programs know the process and the address.
+    pub(super) fn covers(&self, pid: u32, address: u64) -> bool {
+        let Some(told) = self.processes.get(&pid) else {
+            return false;
+        };
+        let after = told.mappings.partition_point(|it| it.start <= address);
+        after
+            .checked_sub(1)
+            .is_some_and(|at| address < told.mappings[at].end)
+    }
+
+    /// Tells the programs of a process. `trampolines` says which ranges hold CPython's.
+    pub(super) fn set_process(
+        &mut self,
+        maps: &mut impl Maps,
+        pid: u32,
+        mapped: &[Mapped],
+        trampolines: impl Fn(&Mapped) -> bool,
+        now: Instant,
+    ) {
+        let mut mappings = Vec::with_capacity(mapped.len());
+        let mut modules = Vec::new();
+        for it in mapped {
+            match &it.module {
+                Some(module) => {
+                    self.place(maps, module, now);
+                    self.cover(it, module.id, &mut mappings);
+                    modules.push(module.id);
+                }
+                None => mappings.push(self.generated(it, trampolines(it))),
+            }
+        }
+        self.write_rules(maps);
+        for module in &modules {
+            if let Some(placed) = self.modules.get_mut(module) {
+                placed.users += 1;
+                placed.used = now;
+            }
+        }
+        self.replace(
+            maps,
+            pid,
+            Told {
+                first: 0,
+                mappings,
+                modules,
+            },
+            now,
+        );
+    }
+
+    /// The process has ended or become another: the programs have forgotten it themselves.
+    pub(super) fn remove_process(&mut self, pid: u32, now: Instant) {
+        let Some(told) = self.processes.remove(&pid) else {
+            return;
+        };
+        self.leaving
+            .push_back((now, told.first, length(&told.mappings)));
+        for module in told.modules {
+            if let Some(placed) = self.modules.get_mut(&module) {
+                placed.users = placed.users.saturating_sub(1);
+            }
+        }
+    }
+
+    fn replace(&mut self, maps: &mut impl Maps, pid: u32, mut told: Told, now: Instant) {
+        while let Some((_, first, count)) = self
+            .leaving
+            .pop_front_if(|(since, ..)| now.duration_since(*since) > READERS_ARE_GONE)
+        {
+            self.room.give(first, count);
+        }
+        let count = length(&told.mappings);
+        let Some(first) = self.room.take(count) else {
+            self.say_full("mappings");
+            self.remove_process(pid, now);
+            return;
+        };
+        told.first = first;
+        for (at, mapping) in (first..).zip(&told.mappings) {
+            maps.set_mapping(at, *mapping);
+        }
+        let known = maps.set_process(
+            pid,
+            Some(Process {
+                first,
+                count,
+                asked: 0,
+            }),
+        );
+        self.remove_process(pid, now);
+        if let Err(error) = known {
+            debug!(pid, %error, "capture: no room for a process");
+        }
+        self.processes.insert(pid, told);
+    }
+
+    fn say_full(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.full, true) {
+            warn!(
+                what,
+                "capture: the kernel's maps are full; some stacks will be incomplete"
+            );
+        }
+    }
+
+    /// Makes and writes a module's tables unless they are there.
+    fn place(&mut self, maps: &mut impl Maps, module: &Arc<Module>, now: Instant) {
+        if self.modules.contains_key(&module.id) {
+            return;
+        }
+        let tables = module.file().and_then(|file| MappedFile::open(&file).ok());
+        let tables = tables.map(|bytes| Table::read(&bytes, ARENA_WORDS as usize, &mut self.rules));
+        let tables = match tables {
+            Some(Ok(tables)) => tables,
+            Some(Err(error)) => {
+                debug!(path = %module.path, %error, "capture: no unwind tables");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let mut parts = Vec::with_capacity(tables.len());
+        for table in tables {
+            let Some(place) = self.room_for(maps, length(&table.words)) else {
+                self.say_full("unwind tables");
+                break;
+            };
+            maps.write(place.arena, place.word, &table.words);
+            parts.push(Part {
+                first: table.first,
+                pages: table.pages,
+                place,
+            });
+        }
+        self.modules.insert(
+            module.id,
+            Placed {
+                parts,
+                users: 0,
+                used: now,
+            },
+        );
+    }
+
+    /// A place for a table; the tables that were not used for longest make room.
+    fn room_for(&mut self, maps: &mut impl Maps, words: u32) -> Option<Place> {
+        loop {
+            if let Some(place) = self.arenas.allocate(words) {
+                while (maps.arenas() as usize) < self.arenas.len() {
+                    if let Err(error) = maps.add_arena() {
+                        debug!(%error, "capture: no room for unwind tables");
+                        self.arenas.free(place);
+                        return None;
+                    }
+                }
+                return Some(place);
+            }
+            let unused = self
+                .modules
+                .iter()
+                .filter(|(_, it)| it.users == 0 && !it.parts.is_empty());
+            let (&oldest, _) = unused.min_by_key(|(_, it)| it.used)?;
+            for part in self.modules.remove(&oldest)?.parts {
+                self.arenas.free(part.place);
+            }
+        }
+    }
+
+    fn write_rules(&mut self, maps: &mut impl Maps) {
+        for (number, rule) in (0_u16..).zip(self.rules.all()).skip(self.rules_written) {
+            maps.set_rule(number, *rule);
+        }
+        self.rules_written = self.rules.all().len();
+    }
+
+    /// Mappings for a range that a module is mapped to: by its tables, and between them by frame pointers.
+    fn cover(&self, mapped: &Mapped, module: u32, mappings: &mut Vec<Mapping>) {
+        let (mut at, end) = (mapped.region.start, mapped.region.end);
+        let parts = self.modules.get(&module).map_or(&[][..], |it| &it.parts);
+        for part in parts {
+            let base = part.first.wrapping_add(mapped.bias);
+            let table_end = base.saturating_add(u64::from(part.pages) * PAGE);
+            let (from, to) = (base.max(at), table_end.min(end));
+            if from >= to {
+                continue;
+            }
+            if from > at {
+                mappings.push(Mapping {
+                    start: at,
+                    end: from,
+                    ..Mapping::default()
+                });
+            }
+            let Place { arena, word, .. } = part.place;
+            let Part { pages, .. } = *part;
+            let walk = Walk::Table;
+            mappings.push(Mapping {
+                start: from,
+                end: to,
+                base,
+                arena,
+                word,
+                pages,
+                walk,
+                ..Mapping::default()
+            });
+            at = to;
+        }
+        if at < end {
+            mappings.push(Mapping {
+                start: at,
+                end,
+                ..Mapping::default()
+            });
+        }
+    }
+
+    /// The mapping of generated code.
+    fn generated(&mut self, mapped: &Mapped, trampolines: bool) -> Mapping {
+        let mut mapping = Mapping {
+            start: mapped.region.start,
+            end: mapped.region.end,
+            ..Mapping::default()
+        };
+        if trampolines {
+            // CPython's: `sub rsp, 8; call; add rsp, 8; ret`, without frame pointers or tables.
+            mapping.walk = Walk::Rule;
+            mapping.word = self.rules.number(Rule::stack(16)).into();
+        }
+        mapping
+    }
+
+    /// Walks a stack that was copied out.
+    pub(super) fn walk(
+        &self,
+        words: &impl Words,
+        pid: u32,
+        registers: Registers,
+        stack: &Stack<'_>,
+        code: Option<&Code>,
+    ) -> (Vec<u64>, End) {
+        let told = self.processes.get(&pid);
+        let mappings = told.map_or(&[][..], |it| &it.mappings);
+        let tables = Tables {
+            mappings,
+            words,
+            rules: self.rules.all(),
+        };
+        let mut frames = Vec::new();
+        let end = match walk::walk(registers, stack, code, &tables, &mut frames) {
+            walk::End::Complete => End::Bottom,
+            walk::End::Truncated => End::Unreadable,
+            walk::End::NoRule => End::Lost,
+            walk::End::Unsupported => End::NoRule,
+            walk::End::Deep => End::Depth,
+        };
+        (frames, end)
+    }
+}
+
+/// Lengths here are bounded by the kernel's maps.
+fn length<T>(of: &[T]) -> u32 {
+    u32::try_from(of.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,392 @@
+//! Capturing without programs in the kernel: stacks are copied out by perf events and walked here.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::warn;
+
+use super::dictionary::Addresses;
+use super::naming::{Naming, StackOf};
+use super::placement::Placement;
+use super::ring::{self, Losses, Sampler, Unwinder};
+use super::session::{Costs, Named, Running};
+use super::{Access, Capture, Refused, Request, Session, Settings, Targets};
+use crate::bpf::layout::{Count, CountKey, End};
+use crate::process::proc::Proc;
+use crate::process::table::{Limits, Mapped, Processes};
+use crate::profile::{Kind, Process, Profile};
+use crate::symbol::{Options, Symbolizer};
+use crate::tier::Tier;
+use crate::unwind::arena::PlainWords;
+use crate::unwind::walk::{Registers, Stack};
+
+/// A thread that reads rings.
+pub struct Sampling {
+    commands: Sender<Command>,
+    tier: Tier,
+}
+
+enum Command {
+    Start {
+        request: Request,
+        answer: Sender<Result<u64, Refused>>,
+    },
+    Retarget {
+        session: u64,
+        targets: Targets,
+        answer: Sender<Result<(), Refused>>,
+    },
+    Take {
+        session: u64,
+        answer: Sender<Option<Profile>>,
+    },
+    Stop {
+        session: u64,
+    },
+}
+
+/// Commands that wait for the thread at the most.
+const WAITING: usize = 64;
+/// Commands are obeyed at least this often.
+const POLL: Duration = Duration::from_millis(50);
+
+fn gone() -> Refused {
+    Refused {
+        what: "a capture".into(),
+        because: "the capture thread has ended".into(),
+        missing: None,
+    }
+}
+
+impl Sampling {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn open(settings: Settings, tier: Tier) -> Result<Self, Refused> {
+        let (commands, received) = bounded(WAITING);
+        let worker = Worker::new(settings, tier);
+        let spawned = thread::Builder::new()
+            .name("capture".into())
+            .spawn(move || worker.run(&received));
+        spawned.map_err(|e| Refused {
+            because: e.to_string(),
+            ..gone()
+        })?;
+        Ok(Self { commands, tier })
+    }
+
+    fn ask<T>(commands: &Sender<Command>, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
+        let (sender, answer) = bounded(1);
+        commands.send(command(sender)).ok()?;
+        answer.recv().ok()
+    }
+}
+
+impl Capture for Sampling {
+    fn start(&self, request: &Request) -> Result<Box<dyn Session>, Refused> {
+        if request.kind == Kind::OffCpu {
+            return Err(Refused {
+                what: "off-CPU profiling".into(),
+                because: format!(
+                    "it needs programs in the kernel, and this capture is by {}",
+                    self.tier
+                ),
+                missing: Some("CAP_BPF and CAP_PERFMON (or root)".into()),
+            });
+        }
+        let request = request.clone();
+        let number = Self::ask(&self.commands, |answer| Command::Start { request, answer });
+        let number = number.unwrap_or_else(|| Err(gone()))?;
+        Ok(Box::new(Sampled {
+            number,
+            commands: self.commands.clone(),
+        }))
+    }
+}
+
+struct Sampled {
+    number: u64,
+    commands: Sender<Command>,
+}
+
+impl Session for Sampled {
+    fn take(&mut self) -> Profile {
+        let session = self.number;
+        let taken = Sampling::ask(&self.commands, |answer| Command::Take { session, answer });
+        taken.flatten().unwrap_or_else(Profile::empty)
+    }
+
+    fn retarget(&mut self, targets: &Targets) -> Result<(), Refused> {
+        let (session, targets) = (self.number, targets.clone());
+        Sampling::ask(&self.commands, |answer| Command::Retarget {
+            session,
+            targets,
+            answer,
+        })
+        .unwrap_or_else(|| Err(gone()))
+    }
+}
+
+impl Drop for Sampled {
+    fn drop(&mut self) {
+        // Without the thread there is nothing to stop.
+        let _ = self.commands.send(Command::Stop {
+            session: self.number,
+        });
+    }
+}
+
+/// Walks by the same tables that programs in the kernel would be given.
+struct Walker {
+    processes: Processes,
+    placement: Placement,
+    words: PlainWords,
+    proc: PathBuf,
+    access: Access,
+}
+
+impl Unwinder for Walker {
+    fn unwind(&mut self, pid: u32, at: ring::Registers, stack: &[u8]) -> (Vec<u64>, bool) {
+        if self.access.check(&self.proc, pid).is_err() {
+            return (Vec::new(), false);
+        }
+        if !self.placement.covers(pid, at.ip) {
+            self.look_at(pid);
+        }
+        let registers = Registers {
+            ip: at.ip,
+            sp: at.sp,
+            fp: at.fp,
+            link: 0,
+        };
+        let stack = Stack {
+            start: at.sp,
+            bytes: stack,
+        };
+        let (frames, end) = self
+            .placement
+            .walk(&self.words, pid, registers, &stack, None);
+        (frames, end.is_complete())
+    }
+}
+
+impl Walker {
+    fn look_at(&mut self, pid: u32) {
+        let now = Instant::now();
+        self.processes.refresh(pid, now);
+        self.processes.update_perf_map(pid);
+        let processes = &self.processes;
+        let trampolines = |it: &Mapped| processes.has_python_trampolines(pid, &it.region);
+        let mapped = processes.mappings(pid);
+        self.placement
+            .set_process(&mut self.words, pid, mapped, trampolines, now);
+    }
+}
+
+struct Worker {
+    tier: Tier,
+    memory: usize,
+    walker: Walker,
+    naming: Naming,
+    sessions: HashMap<u64, (Sampler, Running)>,
+    last_session: u64,
+}
+
+impl Worker {
+    fn new(settings: Settings, tier: Tier) -> Self {
+        let Settings {
+            proc,
+            memory_bytes,
+            access,
+            ..
+        } = settings;
+        Self {
+            tier,
+            memory: usize::try_from(memory_bytes / 4).unwrap_or(usize::MAX),
+            walker: Walker {
+                processes: Processes::new(Proc::at(&proc), Limits::default()),
+                placement: Placement::new(memory_bytes / 2),
+                words: PlainWords::default(),
+                proc,
+                access,
+            },
+            naming: Naming::new(Symbolizer::new(Options::default())),
+            sessions: HashMap::new(),
+            last_session: 0,
+        }
+    }
+
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let command = if self.sessions.is_empty() {
+                let Ok(command) = commands.recv() else {
+                    return;
+                };
+                Some(command)
+            } else {
+                self.read();
+                match commands.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(crossbeam_channel::TryRecvError::Empty) => None,
+                    Err(crossbeam_channel::TryRecvError::Disconnected) => return,
+                }
+            };
+            if let Some(command) = command {
+                self.obey(command);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Who asked may have gone meanwhile.
+        match command {
+            Command::Start { request, answer } => {
+                let _ = answer.send(self.start(request));
+            }
+            Command::Retarget {
+                session,
+                targets,
+                answer,
+            } => {
+                let _ = answer.send(self.retarget(session, targets));
+            }
+            Command::Take { session, answer } => {
+                self.read();
+                let _ = answer.send(self.take(session));
+            }
+            Command::Stop { session } => {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    fn start(&mut self, request: Request) -> Result<u64, Refused> {
+        self.check(&request.targets)?;
+        let sampler = Sampler::open(ring::Options {
+            tier: self.tier,
+            targets: request.targets.clone(),
+            period: request.period,
+            memory: self.memory / (self.sessions.len() + 1),
+        })?;
+        self.last_session += 1;
+        let running = Running::new(
+            request,
+            (SystemTime::now(), Instant::now()),
+            Costs::now(None),
+        );
+        self.sessions.insert(self.last_session, (sampler, running));
+        Ok(self.last_session)
+    }
+
+    fn check(&self, targets: &Targets) -> Result<(), Refused> {
+        match targets {
+            Targets::All => Ok(()),
+            Targets::Processes(pids) => pids
+                .iter()
+                .try_for_each(|&pid| self.walker.access.check(&self.walker.proc, pid)),
+        }
+    }
+
+    fn retarget(&mut self, session: u64, targets: Targets) -> Result<(), Refused> {
+        self.check(&targets)?;
+        self.count(session);
+        if let Some((sampler, running)) = self.sessions.get_mut(&session) {
+            sampler.retarget(&targets);
+            running.request.targets = targets;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, session: u64) -> Option<Profile> {
+        self.count(session);
+        let (_, running) = self.sessions.get_mut(&session)?;
+        Some(running.take((SystemTime::now(), Instant::now()), Costs::now(None)))
+    }
+
+    /// Reads the rings of all sessions.
+    fn read(&mut self) {
+        let timeout = POLL
+            / u32::try_from(self.sessions.len())
+                .unwrap_or(u32::MAX)
+                .max(1);
+        for (sampler, _) in self.sessions.values_mut() {
+            if let Err(error) = sampler.poll(timeout, &mut self.walker) {
+                warn!(%error, "capture: cannot wait for samples");
+            }
+        }
+    }
+
+    /// Names what a session's rings have brought.
+    fn count(&mut self, session: u64) {
+        let Some((sampler, running)) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let (stacks, losses) = sampler.take();
+        let Losses {
+            ring,
+            counts,
+            ended,
+            ..
+        } = losses;
+        running.lose(ring + counts + ended);
+        let now = Instant::now();
+        let processes = &mut self.walker.processes;
+        for part in stacks.chunks(512) {
+            // Numbers for this batch only: the naming forgets them below.
+            let numbered: Vec<(StackOf, StackOf)> = (1..)
+                .zip(part)
+                .map(|(at, raw)| ((raw.pid, 2 * at), (0, 2 * at + 1)))
+                .collect();
+            let addresses: Vec<_> = numbered
+                .iter()
+                .zip(part)
+                .flat_map(|((user, kernel), raw)| {
+                    let end = if raw.complete { End::Bottom } else { End::Lost };
+                    let of = |frames: &[u64], end| {
+                        Arc::new(Addresses {
+                            frames: frames.into(),
+                            end,
+                        })
+                    };
+                    [
+                        (*user, of(&raw.user, end)),
+                        (*kernel, of(&raw.kernel, End::Kernel)),
+                    ]
+                })
+                .collect();
+            self.naming.prepare(processes, &addresses, false, now);
+            let none = Named::default();
+            for ((user, kernel), raw) in numbered.iter().zip(part) {
+                let name = processes.get(raw.pid).map(|it| it.identity.name.clone());
+                let process = Process {
+                    pid: raw.pid,
+                    name: name.unwrap_or_else(|| raw.pid.to_string()),
+                };
+                let key = CountKey {
+                    pid: raw.pid,
+                    ..CountKey::default()
+                };
+                let count = Count {
+                    count: raw.count,
+                    nanos: raw.nanos,
+                };
+                let (user, kernel) = (self.naming.get(*user), self.naming.get(*kernel));
+                let (user, kernel) = (user.as_deref(), kernel.as_deref());
+                running.add(
+                    &key,
+                    count,
+                    &process,
+                    kernel.unwrap_or(&none),
+                    user.unwrap_or(&none),
+                );
+            }
+            self.naming.clear();
+        }
+        self.walker.processes.sweep(now);
+    }
+}
