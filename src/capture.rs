@@ -21,6 +21,7 @@ use crate::config::settings::ServerAddr;
 use crate::config::settings::capture::{Capture, CaptureSettings};
 use crate::config::{CaptureConfig, Source};
 use crate::engine::socket;
+use crate::engine::tls::TlsErrors;
 use crate::start::log_options;
 use crate::telemetry::exporter::{CaptureExporter, CaptureState, Labels};
 use crate::telemetry::log;
@@ -33,7 +34,7 @@ mod restarts;
 pub mod supervisor;
 mod switch;
 
-use connection::{Connection, ConnectionError};
+use connection::Connection;
 pub use doctor::DoctorArgs;
 use switch::Switch;
 
@@ -77,7 +78,7 @@ enum CaptureError {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Connection(#[from] ConnectionError),
+    Tls(#[from] TlsErrors),
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
     #[error("there is a recorder of metrics in this process already")]
@@ -127,7 +128,7 @@ pub fn run(args: &CaptureArgs) -> ExitCode {
 
 fn exit_code(error: &CaptureError) -> ExitCode {
     match error {
-        CaptureError::Connection(_) => ExitCode::from(crate::cli::BAD_CONFIGURATION),
+        CaptureError::Tls(_) => ExitCode::from(crate::cli::BAD_CONFIGURATION),
         _ => ExitCode::FAILURE,
     }
 }
@@ -197,8 +198,8 @@ async fn capture_while_on(settings: &Capture, switch: &Switch, gateway: &Connect
 
 /// On a thread of its own: the kernel takes a while to check programs.
 async fn open(settings: &Capture) -> Option<Arc<dyn perigee_ebpf_profiler::engine::Capture>> {
-    let (budget, scope) = (settings.budget, settings.scope.clone());
-    let opened = tokio::task::spawn_blocking(move || module::open(budget, &scope)).await;
+    let settings = module::for_tasks(settings);
+    let opened = tokio::task::spawn_blocking(move || module::open(&settings)).await;
     match opened {
         Ok(Ok(capture)) => Some(capture),
         Ok(Err(refused)) => {

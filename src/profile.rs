@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 
 use crate::capture::module;
 use crate::cli::check;
-use crate::config::settings::capture::{Budget, Scope};
 
 mod closing;
 mod destination;
@@ -122,7 +121,7 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
     // Whatever is wrong is found before anybody has waited.
     let destination = Destination::new(&args.output)?;
     let mut selection = Selection::new(whom(args), Path::new("/"), Instant::now())?;
-    let capture = module::open(Budget::default(), &Scope::default())?;
+    let capture = module::open(&module::for_file())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

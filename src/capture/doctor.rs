@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use perigee_ebpf_profiler::doctor::{self, Finding, Report};
+use perigee_ebpf_profiler::profile::Kind;
+use perigee_ebpf_profiler::tier::Tier;
 use serde_json::json;
 
-use super::module::{Examination, Finding};
 use crate::cli::check;
 
 /// Arguments of `perigee capture doctor`.
@@ -17,118 +19,101 @@ pub struct DoctorArgs {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> ExitCode {
-    let found = super::module::examine();
-    let text = if args.json {
-        as_json(&found)
-    } else {
-        as_lines(&found)
+    let report = doctor::examine();
+    let text = match args.json {
+        true => as_json(&report),
+        false => as_lines(&report),
     };
     if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
         return check::give_up(&error);
     }
-    match found.level {
-        Some(_) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
+    match tiers(&report) {
+        [(_, Tier::Off), (_, Tier::Off)] => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
+}
+
+/// What a capture would use.
+fn tiers(report: &Report) -> [(&'static str, Tier); 2] {
+    [("on-CPU", Kind::OnCpu), ("off-CPU", Kind::OffCpu)]
+        .map(|(name, kind)| (name, Tier::choose(report, kind).0))
 }
 
 /// One line each, the verdicts below each other.
-fn as_lines(found: &Examination) -> String {
-    let names = found
-        .findings
-        .iter()
-        .map(|finding| finding.thing.chars().count());
+fn as_lines(report: &Report) -> String {
+    let names = report.findings.iter().map(|it| it.thing.name().len());
     let width = names.max().unwrap_or_default();
-    let mut text = String::new();
-    for finding in &found.findings {
-        let name = &finding.thing;
-        text.push_str(&format!("{name:width$}  {}\n", verdict(finding)));
-    }
-    let level = found
-        .level
-        .as_deref()
-        .unwrap_or("nothing, profiling is off");
-    text.push_str(&format!("would use: {level}\n"));
-    text
+    let lines = report.findings.iter().map(|finding| {
+        let name = finding.thing.name();
+        format!("{name:width$}  {}\n", verdict(finding))
+    });
+    let tiers = tiers(report).map(|(name, tier)| format!("{name} {tier}"));
+    lines.collect::<String>() + &format!("would use: {}\n", tiers.join("; "))
 }
 
 fn verdict(finding: &Finding) -> String {
-    let mut text = String::from(if finding.works {
-        "works"
-    } else {
-        "does not work"
-    });
-    for (word, more) in [(": ", &finding.because), ("; grant ", &finding.grant)] {
-        if let Some(more) = more {
-            text.push_str(word);
-            text.push_str(more);
-        }
+    let works = match finding.works {
+        true => "works",
+        false => "does not work",
+    };
+    match finding.reason() {
+        reason if reason.is_empty() => works.to_owned(),
+        reason => format!("{works}: {reason}"),
     }
-    text
 }
 
-fn as_json(found: &Examination) -> String {
-    let findings: Vec<_> = found
-        .findings
-        .iter()
-        .map(|finding| {
-            json!({
-                "thing": finding.thing,
-                "works": finding.works,
-                "because": finding.because,
-                "grant": finding.grant,
-            })
-        })
-        .collect();
-    let object = json!({"findings": findings, "level": found.level});
+fn as_json(report: &Report) -> String {
+    let [(_, on_cpu), (_, off_cpu)] = tiers(report);
+    let object = json!({
+        "findings": report.findings,
+        "on_cpu": on_cpu.to_string(),
+        "off_cpu": off_cpu.to_string(),
+    });
     format!("{object:#}\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use perigee_ebpf_profiler::doctor::Thing;
+
     use super::*;
 
-    fn examination() -> Examination {
-        Examination {
+    fn report() -> Report {
+        let finding = |thing, because: Option<&str>, grant: Option<&str>| Finding {
+            thing,
+            works: because.is_none(),
+            because: because.map(str::to_owned),
+            grant: grant.map(str::to_owned),
+        };
+        Report {
             findings: vec![
-                Finding {
-                    thing: "BTF".to_owned(),
-                    works: true,
-                    because: None,
-                    grant: None,
-                },
-                Finding {
-                    thing: "perf events".to_owned(),
-                    works: false,
-                    because: Some("EACCES".to_owned()),
-                    grant: Some("CAP_PERFMON".to_owned()),
-                },
+                finding(Thing::OwnProcesses, None, None),
+                finding(Thing::Tracefs, Some("EACCES"), Some("CAP_DAC_READ_SEARCH")),
             ],
-            level: Some("own processes only".to_owned()),
         }
     }
 
     #[test]
-    fn verdicts_stand_below_each_other_and_the_level_stands_last() {
+    fn verdicts_stand_below_each_other_and_what_would_be_used_stands_last() {
+        let own = Tier::OwnProcesses;
+        let off = Tier::Off;
         assert_eq!(
-            as_lines(&examination()),
-            "BTF          works\n\
-             perf events  does not work: EACCES; grant CAP_PERFMON\n\
-             would use: own processes only\n"
+            as_lines(&report()),
+            format!(
+                "CPU clock of our user's processes  works\n\
+                 tracefs                            does not work: EACCES; needs CAP_DAC_READ_SEARCH\n\
+                 would use: on-CPU {own}; off-CPU {off}\n"
+            )
         );
-        let off = Examination {
-            level: None,
-            ..examination()
-        };
-        assert!(as_lines(&off).ends_with("\nwould use: nothing, profiling is off\n"));
     }
 
     #[test]
     fn json_has_the_same_for_scripts() {
-        let object: serde_json::Value = serde_json::from_str(&as_json(&examination())).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&as_json(&report())).unwrap();
         assert_eq!(object["findings"][0]["works"], true);
         assert_eq!(object["findings"][0]["because"], serde_json::Value::Null);
-        assert_eq!(object["findings"][1]["grant"], "CAP_PERFMON");
-        assert_eq!(object["level"], "own processes only");
+        assert_eq!(object["findings"][1]["thing"], "tracefs");
+        assert_eq!(object["findings"][1]["grant"], "CAP_DAC_READ_SEARCH");
+        assert_eq!(object["off_cpu"], Tier::Off.to_string());
     }
 }

@@ -1,48 +1,20 @@
 //! The seam to `plugins/ebpf-profiler`: what the configuration says becomes what the module is made of.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use perigee_ebpf_profiler::engine::{Capture, Refused};
+use perigee_ebpf_profiler::engine::{Access, Capture, Refused, Settings};
+use regex::Regex;
 
 use super::connection::Connection;
 use crate::config::settings::capture::{self as settings, Budget, Scope};
-
-/// What was tried on this machine.
-#[derive(Clone, Debug)]
-pub(super) struct Examination {
-    /// Everything that was tried.
-    pub(super) findings: Vec<Finding>,
-    /// What a capture would use; `None`: nothing is possible.
-    pub(super) level: Option<String>,
-}
-
-/// One thing that was tried.
-#[derive(Clone, Debug)]
-pub(super) struct Finding {
-    /// What was tried.
-    pub(super) thing: String,
-    /// Whether it works.
-    pub(super) works: bool,
-    /// Why not, or what there is to know.
-    pub(super) because: Option<String>,
-    /// What would help.
-    pub(super) grant: Option<String>,
-}
-
-/// Tries everything that capturing needs.
-pub(super) fn examine() -> Examination {
-    Examination {
-        findings: Vec::new(),
-        level: None,
-    }
-}
 
 /// Makes ready what captures. Dropped, nothing of ours is left in the kernel.
 ///
 /// # Errors
 /// The machine lets us capture nothing.
-pub(crate) fn open(_budget: Budget, _scope: &Scope) -> Result<Arc<dyn Capture>, Refused> {
+pub(crate) fn open(_settings: &Settings) -> Result<Arc<dyn Capture>, Refused> {
     Err(Refused {
         what: "profiling".to_owned(),
         because: "the kernel's part is not built in".to_owned(),
@@ -58,4 +30,73 @@ pub(super) async fn work(
     _gateway: &Connection,
 ) -> Infallible {
     std::future::pending().await
+}
+
+/// As a process for the OAP's tasks captures.
+pub(super) fn for_tasks(settings: &settings::Capture) -> Settings {
+    let proc = settings.discovery["proc_root"].as_str();
+    Settings {
+        proc: proc.map_or_else(|| Settings::default().proc, PathBuf::from),
+        ..bounded(settings.budget, &settings.scope)
+    }
+}
+
+/// As a profile into a file is captured: by the defaults, and with the kernel's costs, which are told.
+pub(crate) fn for_file() -> Settings {
+    Settings {
+        measure: true,
+        ..bounded(Budget::default(), &Scope::default())
+    }
+}
+
+fn bounded(budget: Budget, scope: &Scope) -> Settings {
+    // Each has been read before.
+    let expressions = |list: &[String]| list.iter().filter_map(|it| Regex::new(it).ok()).collect();
+    Settings {
+        cpu_percent: budget.cpu_percent.into(),
+        memory_bytes: budget.memory_bytes,
+        access: Access {
+            allow: expressions(&scope.allow),
+            deny: expressions(&scope.deny),
+        },
+        ..Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{CaptureConfig, Source};
+
+    fn of(text: &str) -> Settings {
+        let config = CaptureConfig::parse(text, Source::Embedded, &|_| None);
+        for_tasks(&config.unwrap().settings.capture)
+    }
+
+    /// Two tables of defaults that must not drift apart.
+    #[test]
+    fn what_a_file_leaves_out_is_what_the_module_does_by_itself() {
+        let (file, module) = (of("capture: {}"), Settings::default());
+        assert_eq!(file.proc, module.proc);
+        assert!((file.cpu_percent - module.cpu_percent).abs() < 1e-9);
+        assert_eq!(file.memory_bytes, module.memory_bytes);
+        assert!(file.access.is_open());
+        assert!((for_file().cpu_percent - module.cpu_percent).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_a_file_says_reaches_the_module() {
+        let settings = of(
+            "capture: {budget: {cpu_percent: 3, memory: 32MiB}, allow: [shop], deny: [a, b], discovery: {proc_root: /host/proc}}",
+        );
+        assert_eq!(settings.proc, Path::new("/host/proc"));
+        assert!((settings.cpu_percent - 3.0).abs() < 1e-9);
+        assert_eq!(settings.memory_bytes, 32 << 20);
+        assert_eq!(
+            (settings.access.allow.len(), settings.access.deny.len()),
+            (1, 2)
+        );
+    }
 }

@@ -412,8 +412,10 @@ capture: {{enabled: true, {capture}}}
     fn the_doctor_speaks_json_if_asked() {
         let output = run(&["capture", "doctor", "--json"], "");
         let object: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert!(object["findings"].is_array(), "{object}");
-        let expected = if object["level"].is_null() { 1 } else { 0 };
-        assert_eq!(output.status.code(), Some(expected), "{object}");
+        assert!(object["findings"].as_array().unwrap().len() > 5, "{object}");
+        let possible = ["on_cpu", "off_cpu"]
+            .iter()
+            .any(|kind| object[kind] != "off");
+        assert_eq!(output.status.success(), possible, "{object}");
     }
 }
