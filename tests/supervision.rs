@@ -382,7 +382,9 @@ capture: {{enabled: true, {capture}}}
 
     #[test]
     fn a_child_of_somebody_else_does_not_begin() {
-        let output = run(&["capture", "--child-of", "1"], ALONE);
+        // A file that would end it otherwise.
+        let file = ["capture", "--child-of", "1", "-c", "perigee.yaml"];
+        let output = run(&file, "capture: {paused: 7}");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
