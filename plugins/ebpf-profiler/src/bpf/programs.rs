@@ -295,6 +295,7 @@ impl Programs {
     pub fn start_process_events(&mut self) -> Result<(), KernelError> {
         self.trace("process_exec", "sched_process_exec")?;
         self.trace("process_exit", "sched_process_exit")?;
+        self.trace("process_fork", "sched_process_fork")?;
         Ok(())
     }
 
