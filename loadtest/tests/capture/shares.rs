@@ -1,0 +1,185 @@
+//! Where CPU time goes, in each language: programs that spend 70 % of it on one side and 30 % on the other,
+//! and know what they really spent.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::capture::{Captured, Plan};
+use crate::folded::Folded;
+use crate::workload::{self, Workload};
+use crate::{ENOUGH, alone};
+
+/// The two sides and what both call.
+pub(crate) const SIDES: [&str; 2] = ["hot_seventy", "warm_thirty"];
+pub(crate) const CALLEE: &str = "spin";
+/// Difference between a share and the truth.
+const POINTS: f64 = 0.02;
+
+/// Enough samples, with some to spare where others use the machine, too.
+pub(crate) const PLAN: Plan<'_> = Plan {
+    options: &[],
+    seconds: 6,
+    rate: 1999,
+};
+
+/// Profiles this program, for itself.
+pub(crate) fn profiled(workload: &Workload) -> Captured {
+    workload.truth();
+    let captured = Plan {
+        options: &["--pid", &workload.id().to_string()],
+        ..PLAN
+    }
+    .run();
+    assert!(captured.samples >= ENOUGH, "too few: {}", captured.closing);
+    captured
+}
+
+/// Asserts that the sides have their shares, by stacks that go from side to callee.
+pub(crate) fn assert_shares(workload: &Workload, folded: &Folded) {
+    workload.await_more();
+    let [hot, warm] = SIDES.map(|side| folded.through(&[side, CALLEE]) as f64);
+    let (both, all) = (hot + warm, folded.total() as f64);
+    assert!(
+        both / all > 0.97,
+        "only {both} of {all} are below a side:\n{}",
+        folded.head()
+    );
+    let (share, truth) = (hot / both, workload.hot_share());
+    assert!(
+        (share - truth).abs() <= POINTS,
+        "{share:.4} is {truth:.4} in truth:\n{}",
+        folded.head()
+    );
+}
+
+/// Profiles the program of this name, and asserts that its stacks are complete and its shares right.
+fn assert_split(command: &mut Command) -> Folded {
+    let workload = Workload::start(command);
+    let captured = profiled(&workload);
+    captured.assert_complete();
+    let folded = captured.folded();
+    assert_shares(&workload, &folded);
+    folded
+}
+
+/// `None` where this cannot be told here.
+fn assert_split_of(name: &str) -> Option<Folded> {
+    let _alone = alone()?;
+    let program = workload::built(name)?;
+    Some(assert_split(&mut Command::new(program)))
+}
+
+#[test]
+fn c_without_frame_pointers_has_its_shares() {
+    let Some(folded) = assert_split_of("busy-c") else {
+        return;
+    };
+    let whole = ["_start", "main", "work_loop", SIDES[0], CALLEE];
+    let share = folded.through(&whole) as f64 / folded.through(&SIDES[..1]) as f64;
+    assert!(
+        share > 0.99,
+        "{share} from the start to the leaf:\n{}",
+        folded.head()
+    );
+}
+
+#[test]
+fn cpp_has_its_shares_under_readable_names() {
+    if let Some(folded) = assert_split_of("busy-cpp") {
+        let (largest, _) = folded.largest();
+        assert!(
+            largest.contains("shop::Cart<unsigned long>::hot_seventy"),
+            "{largest}"
+        );
+    }
+}
+
+#[test]
+fn rust_has_its_shares_under_readable_names() {
+    if let Some(folded) = assert_split_of("busy-rust") {
+        let (largest, _) = folded.largest();
+        let readable = "<busy::shop::Cart<u64> as busy::shop::Price>::hot_seventy;busy::shop::spin";
+        assert!(largest.contains(readable), "{largest}");
+    }
+}
+
+/// A frame-pointer walk begins at the caller's caller here, as the leaf keeps no frame.
+#[test]
+fn go_keeps_the_caller_of_a_leaf_without_a_frame() {
+    if let Some(folded) = assert_split_of("busy-go") {
+        let direct = folded.ending(&[SIDES[0], CALLEE]);
+        let all = folded.through(&SIDES[..1]);
+        assert!(
+            direct * 100 >= all * 97,
+            "{direct} of {all}:\n{}",
+            folded.head()
+        );
+    }
+}
+
+/// Node with functions of our program as they are, no copies of them inside others.
+fn node(more: &[&str]) -> Option<Command> {
+    let mut command = crate::has("node").then(|| Command::new("node"))?;
+    command.args(["--perf-basic-prof", "--no-turbo-inlining"]);
+    command.args(more).arg(workload::source("busy.js"));
+    Some(command)
+}
+
+#[test]
+fn node_has_its_shares() {
+    let Some(_alone) = alone() else { return };
+    if let Some(mut command) = node(&[]) {
+        assert_split(&mut command);
+    }
+}
+
+/// One callee and two callers, where other profilers have lost the callers in the interpreter's frames.
+#[test]
+fn node_without_its_optimiser_has_the_callers_shares() {
+    let Some(_alone) = alone() else { return };
+    if let Some(mut command) = node(&["--no-opt"]) {
+        let folded = assert_split(&mut command);
+        let direct = SIDES.map(|side| folded.ending(&[side, CALLEE]));
+        let (direct, all) = (direct[0] + direct[1], folded.total());
+        assert!(
+            direct * 100 >= all * 95,
+            "{direct} of {all}:\n{}",
+            folded.head()
+        );
+    }
+}
+
+fn python(interpreter: PathBuf, options: &[&str]) -> Command {
+    let mut command = Command::new(interpreter);
+    command.args(options).arg(workload::source("busy.py"));
+    command
+}
+
+/// It has no names for its functions, but none of its frames may be lost.
+#[test]
+fn stacks_of_debians_python_are_complete() {
+    let Some(_alone) = alone() else { return };
+    let interpreter = PathBuf::from("/usr/bin/python3");
+    if !interpreter.is_file() {
+        println!("skipped: no {}", interpreter.display());
+        return;
+    }
+    let workload = Workload::start(&mut python(interpreter, &[]));
+    let captured = profiled(&workload);
+    captured.assert_complete();
+    let folded = captured.folded();
+    let from_start = folded.through(&["_start", "Py_BytesMain", "PyEval_EvalCode"]);
+    assert!(
+        from_start * 100 >= folded.total() * 98,
+        "{from_start}:\n{}",
+        folded.head()
+    );
+}
+
+#[test]
+fn python_with_perf_support_has_its_shares() {
+    let Some(_alone) = alone() else { return };
+    if let Some(interpreter) = workload::python_with_names() {
+        assert_split(&mut python(interpreter, &["-X", "perf"]));
+    }
+}
