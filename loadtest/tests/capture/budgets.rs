@@ -93,7 +93,7 @@ struct Taken {
 fn two_busy_cores(program: &PathBuf, rate: u32, seconds: u32) -> Taken {
     let _busy = [(); 2].map(|()| Workload::start(&mut Command::new(program)));
     let mut capture = Plan {
-        options: &["--command", "/busy-c$"],
+        options: &["--command", "^[^ ]*/busy-c$"],
         seconds,
         rate,
     }

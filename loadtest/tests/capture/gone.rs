@@ -23,7 +23,7 @@ fn a_program_that_has_ended_is_still_named() {
         return;
     };
     let mut capture = Plan {
-        options: &["--command", "burst"],
+        options: &["--command", "^[^ ]*/burst "],
         seconds: 3,
         rate: 1999,
     }
@@ -62,7 +62,7 @@ fn many_short_lived_programs_stay_inside_the_budget_and_keep_their_samples() {
     );
     // Two cores need 13 s for this.
     let seconds = 18;
-    let options = ["--command", "/burst 50$"];
+    let options = ["--command", "^[^ ]*/burst 50$"];
     let mut capture = Plan {
         options: &options,
         seconds,
