@@ -34,7 +34,7 @@ fn assert_named(captured: &Captured) {
     let folded = captured.folded();
     let named = folded.through(&["_start", SIDES[0], CALLEE]);
     assert!(
-        named * 2 > folded.total() && named > 500,
+        named * 2 > folded.total() && named > 100,
         "{named}:\n{}",
         folded.head()
     );

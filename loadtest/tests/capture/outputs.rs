@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-use crate::capture::Plan;
-use crate::shares::{CALLEE, PLAN, SIDES};
+use crate::shares::{CALLEE, SIDES, profiled};
 use crate::workload::{self, Workload};
 use crate::{alone, has};
 
@@ -44,13 +43,7 @@ fn go_reads_the_pprof_file_with_names_shares_and_build_ids() {
         return;
     }
     let workload = Workload::start(&mut Command::new(&program));
-    let options = ["--pid", &workload.id().to_string()];
-    let captured = Plan {
-        options: &options,
-        ..PLAN
-    }
-    .start("pb.gz")
-    .end();
+    let captured = profiled(&workload, "pb.gz");
     let file = captured.file("pb.gz");
 
     let top = go_pprof(

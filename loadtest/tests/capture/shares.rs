@@ -3,8 +3,10 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use crate::capture::{Captured, Plan};
+use crate::cost;
 use crate::folded::Folded;
 use crate::workload::{self, Workload};
 use crate::{ENOUGH, alone};
@@ -15,21 +17,23 @@ pub(crate) const CALLEE: &str = "spin";
 /// Difference between a share and the truth.
 const POINTS: f64 = 0.02;
 
-/// Enough samples, with some to spare where others use the machine, too.
-pub(crate) const PLAN: Plan<'_> = Plan {
-    options: &[],
-    seconds: 5,
-    rate: 2999,
-};
+/// Samples a second: enough of them in five, where the program has a core for itself.
+const RATE: u32 = 2999;
 
-/// Profiles this program, for itself.
-pub(crate) fn profiled(workload: &Workload) -> Captured {
-    workload.truth();
-    let captured = Plan {
-        options: &["--pid", &workload.id().to_string()],
-        ..PLAN
-    }
-    .run();
+/// Profiles this program for as long as [`ENOUGH`] samples take, with others on its core as they are now.
+pub(crate) fn profiled(workload: &Workload, extension: &str) -> Captured {
+    let pid = workload.id().to_string();
+    let (began, before) = (Instant::now(), cost::cpu(workload.id()));
+    workload.await_more();
+    let used = cost::cpu(workload.id()).saturating_sub(before);
+    let share = (used.as_secs_f64() / began.elapsed().as_secs_f64()).clamp(0.1, 1.0);
+    let seconds = 1.3 * ENOUGH as f64 / f64::from(RATE) / share;
+    let plan = Plan {
+        options: &["--pid", &pid],
+        seconds: seconds.ceil() as u32,
+        rate: RATE,
+    };
+    let captured = plan.start(extension).end();
     assert!(captured.samples >= ENOUGH, "too few: {}", captured.closing);
     captured
 }
@@ -60,7 +64,7 @@ fn assert_shares_by(workload: &Workload, folded: &Folded, below: &[&str]) {
 /// Profiles the program of this name, and asserts that its stacks are complete and its shares right.
 fn assert_split(command: &mut Command) -> Folded {
     let workload = Workload::start(command);
-    let captured = profiled(&workload);
+    let captured = profiled(&workload, "folded");
     captured.assert_complete();
     let folded = captured.folded();
     assert_shares(&workload, &folded);
@@ -147,7 +151,7 @@ fn callers_in_node_without_its_optimiser_have_their_shares() {
     let Some(_alone) = alone() else { return };
     if let Some(mut command) = node(&["--no-opt"]) {
         let workload = Workload::start(&mut command);
-        let captured = profiled(&workload);
+        let captured = profiled(&workload, "folded");
         captured.assert_complete();
         assert_shares_by(&workload, &captured.folded(), &[]);
     }
@@ -169,10 +173,10 @@ fn stacks_of_debians_python_are_complete() {
         return;
     }
     let workload = Workload::start(&mut python(interpreter, &[]));
-    let captured = profiled(&workload);
+    let captured = profiled(&workload, "folded");
     captured.assert_complete();
     let folded = captured.folded();
-    let from_start = folded.through(&["_start", "Py_BytesMain", "PyEval_EvalCode"]);
+    let from_start = folded.through(&["Py_BytesMain", "PyEval_EvalCode"]);
     assert!(
         from_start * 100 >= folded.total() * 98,
         "{from_start}:\n{}",
