@@ -27,11 +27,14 @@ fn sample_cost(command: &mut Command) -> (f64, Captured) {
     let plan = Plan {
         options: &options,
         seconds: 4,
-        rate: 999,
+        rate: Some(999),
     };
     let mut capture = plan.start("folded");
     let mut time = Duration::ZERO;
-    capture.watch(LOOK, |pid| time = time.max(cost::runs(pid).time));
+    capture.watch(LOOK, |pid| {
+        time = time.max(cost::runs(pid).time);
+        false
+    });
     let captured = capture.end();
     assert!(!time.is_zero(), "no program has run");
     let micros = time.as_secs_f64() * 1e6 / captured.samples as f64;
@@ -95,7 +98,7 @@ fn two_busy_cores(program: &PathBuf, rate: u32, seconds: u32) -> Taken {
     let mut capture = Plan {
         options: &["--command", "^[^ ]*/busy-c$"],
         seconds,
-        rate,
+        rate: Some(rate),
     }
     .start("folded");
     capture.await_attached();
@@ -111,6 +114,7 @@ fn two_busy_cores(program: &PathBuf, rate: u32, seconds: u32) -> Taken {
         } else if now < ends {
             cpu[1] = Some(look);
         }
+        false
     });
     let captured = capture.end();
     let [(from, before), (to, after)] = cpu.map(Option::unwrap);
@@ -172,7 +176,7 @@ fn the_first_sample_comes_300_milliseconds_after_exec() {
     let capture = Plan {
         options: &options,
         seconds: 2,
-        rate: 999,
+        rate: Some(999),
     }
     .start("pb.gz");
     await_first_run(&capture);

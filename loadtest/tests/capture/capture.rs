@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use perigee_loadtest::process::{LOOK_AGAIN, Running, poll_for};
+use perigee_loadtest::process::{LOOK_AGAIN, Running, Signal, poll_for};
 use perigee_loadtest::scenario::gateway_binary;
 use tempfile::TempDir;
 
@@ -24,8 +24,8 @@ pub(crate) struct Plan<'a> {
     /// As on the command line, like `--pid 1`.
     pub options: &'a [&'a str],
     pub seconds: u32,
-    /// Samples a second of each CPU.
-    pub rate: u32,
+    /// Samples a second of each CPU; none for waits.
+    pub rate: Option<u32>,
 }
 
 /// A capture under way.
@@ -62,12 +62,10 @@ impl Plan<'_> {
             rate,
         } = self;
         command.arg("profile").args(options);
-        command.args([
-            "--seconds",
-            &seconds.to_string(),
-            "--rate",
-            &rate.to_string(),
-        ]);
+        command.args(["--seconds", &seconds.to_string()]);
+        if let Some(rate) = rate {
+            command.args(["--rate", &rate.to_string()]);
+        }
         command
             .arg("-o")
             .arg(directory.path().join(format!("profile.{extension}")));
@@ -104,10 +102,9 @@ impl Capture {
         .unwrap();
     }
 
-    /// Calls `look` with its process id until it ends.
-    pub(crate) fn watch(&mut self, every: Duration, mut look: impl FnMut(u32)) {
-        while !self.has_ended() {
-            look(self.id());
+    /// Calls `look` with its process id until that says that it has seen enough, or the capture ends.
+    pub(crate) fn watch(&mut self, every: Duration, mut look: impl FnMut(u32) -> bool) {
+        while !self.has_ended() && !look(self.id()) {
             std::thread::sleep(every.max(LOOK_AGAIN));
         }
     }
@@ -120,15 +117,20 @@ impl Capture {
         self.running.kill();
     }
 
+    /// Ends it before its time.
+    pub(crate) fn interrupt(self) -> Captured {
+        self.running.signal(Signal::TERM).unwrap();
+        self.end()
+    }
+
     /// Waits for its file; fails if it says that it could not do what was asked.
     pub(crate) fn end(mut self) -> Captured {
         let within = Duration::from_secs(u64::from(self.seconds)) + WRITTEN_WITHIN;
         let status = self.running.wait(within).unwrap();
-        let errors = self.running.errors();
-        assert!(status.success(), "{status}: {errors}");
-        let [samples, lost, incomplete] =
-            closing_line(&errors).unwrap_or_else(|| panic!("no closing line: {errors}"));
-        let closing = errors.lines().last().unwrap_or_default().to_owned();
+        let said = [self.running.lines().join("\n"), self.running.errors()].join("\n");
+        assert!(status.success(), "{status}: {said}");
+        let (closing, [samples, lost, incomplete]) =
+            closing_line(&said).unwrap_or_else(|| panic!("no closing line: {said}"));
         Captured {
             directory: self.directory,
             samples,
@@ -176,24 +178,25 @@ impl Captured {
     }
 }
 
-/// Samples, lost ones and incomplete stacks of `N samples, N lost, N incomplete stacks (x %), ...`.
-fn closing_line(errors: &str) -> Option<[u64; 3]> {
-    let line = errors.lines().rev().find(|line| line.contains(" lost, "))?;
-    let mut parts = line.split(", ").map(|part| {
-        let number = part.split_whitespace().find_map(|word| word.parse().ok());
-        number.map(|number: u64| (number, part))
-    });
-    let (samples, _) = parts.next()??;
-    let (lost, _) = parts.next()??;
-    let (incomplete, third) = parts.next()??;
-    third
-        .contains("incomplete")
-        .then_some([samples, lost, incomplete])
+/// The line `N samples, N lost, N incomplete stacks (x %), ...` with its numbers.
+fn closing_line(said: &str) -> Option<(String, [u64; 3])> {
+    let line = said
+        .lines()
+        .find(|line| line.contains(" incomplete stacks "))?;
+    let mut numbers = line
+        .split(", ")
+        .map(|part| part.split(' ').next()?.parse().ok());
+    let mut number = || numbers.next().flatten();
+    Some((line.to_owned(), [number()?, number()?, number()?]))
 }
 
 #[test]
 fn the_closing_line_is_read_among_other_lines() {
-    let errors = "warning: 3 lost, said before\n10432 samples, 2 lost, 7 incomplete stacks (0.1 %), overhead 0.2 %";
-    assert_eq!(closing_line(errors), Some([10432, 2, 7]));
+    let closing = "10432 waits, 2 lost, 7 incomplete stacks (0.07 %), overhead 0.2 % of a core (our CPU 8.0 ms)";
+    let said = format!("warning: 3 lost, said before\n{closing}\n");
+    assert_eq!(
+        closing_line(&said),
+        Some((closing.to_owned(), [10432, 2, 7]))
+    );
     assert_eq!(closing_line("perigee: no such process"), None);
 }

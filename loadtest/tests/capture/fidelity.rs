@@ -12,7 +12,7 @@ use crate::{alone, has};
 const PLAN: Plan<'_> = Plan {
     options: &[],
     seconds: 2,
-    rate: 999,
+    rate: Some(999),
 };
 
 /// Profiles the C program by `perigee` under a command that takes something away from it.
@@ -88,6 +88,7 @@ fn off_cpu_that_cannot_start_is_refused_and_does_not_stop_on_cpu() {
     let options = ["--pid", &std::process::id().to_string(), "--off-cpu"];
     let refusal = Plan {
         options: &options,
+        rate: None,
         ..PLAN
     }
     .start_by(&mut command, "folded")

@@ -23,15 +23,14 @@ fn a_program_that_has_ended_is_still_named() {
         return;
     };
     let mut capture = Plan {
-        options: &["--command", "^[^ ]*/burst "],
-        seconds: 3,
-        rate: 1999,
+        options: &["--all"],
+        seconds: 60,
+        rate: Some(1999),
     }
     .start("folded");
     capture.await_attached();
     assert!(Command::new(program).arg("100").status().unwrap().success());
-    let captured = capture.end();
-    let folded = captured.folded();
+    let folded = capture.interrupt().folded().of("burst");
     let (named, all) = (folded.through(&["main", "burst_work"]), folded.total());
     assert!(
         named >= 150,
@@ -45,6 +44,7 @@ fn a_program_that_has_ended_is_still_named() {
     );
 }
 
+/// As nobody knows their ids before, all processes are captured.
 #[test]
 fn many_short_lived_programs_stay_inside_the_budget_and_keep_their_samples() {
     let Some(_alone) = alone() else { return };
@@ -54,39 +54,38 @@ fn many_short_lived_programs_stay_inside_the_budget_and_keep_their_samples() {
     };
     const COUNT: u64 = 500;
     const RATE: u32 = 99;
-    let spawner = Workload::start(
-        Command::new(spawner)
-            .args([&COUNT.to_string(), "4"])
-            .arg(burst)
-            .arg("50"),
-    );
-    // Two cores need 13 s for this.
-    let seconds = 18;
-    let options = ["--command", "^[^ ]*/burst 50$"];
-    let mut capture = Plan {
-        options: &options,
-        seconds,
-        rate: RATE,
-    }
-    .start("folded");
+    let mut command = Command::new(spawner);
+    command.args([&COUNT.to_string(), "4"]).arg(burst).arg("50");
+    let mut spawner = Workload::start(&mut command);
+    let plan = Plan {
+        options: &["--all"],
+        seconds: 120,
+        rate: Some(RATE),
+    };
+    let mut capture = plan.start("folded");
     capture.await_attached();
     let (began, before) = (Instant::now(), cost::cpu(capture.id()));
     spawner.begin();
     let mut memory = 0;
-    let mut used = before;
     capture.watch(LOOK, |pid| {
         memory = memory.max(cost::anonymous(pid) + cost::maps(pid));
-        if began.elapsed() < Duration::from_secs(u64::from(seconds) - 1) {
-            used = cost::cpu(pid);
-        }
+        spawner.has_ended()
     });
-    let captured = capture.end();
-    let truth = spawner.end(workload::SOON);
+    let used = cost::cpu(capture.id()) - before;
+    let share = used.as_secs_f64() / began.elapsed().as_secs_f64();
+    let captured = capture.interrupt();
+    let truth = spawner.truth();
+    println!(
+        "{} KiB, {:.2} % of a core, {}",
+        memory >> 10,
+        share * 100.0,
+        captured.closing
+    );
     assert!(memory <= BUDGET, "{memory} bytes");
-    let share = (used - before).as_secs_f64() / f64::from(seconds - 1);
     assert!(share <= CPU_BUDGET, "{:.2} % of a core", share * 100.0);
     assert_eq!(truth[0], COUNT as f64);
-    let (folded, expected) = (captured.folded(), truth[1] * f64::from(RATE));
+    let folded = captured.folded().of("burst");
+    let expected = truth[1] * f64::from(RATE);
     let kept = folded.through(&["main", "burst_work"]) as f64 / expected;
     assert!(
         kept >= 0.9,
@@ -108,13 +107,14 @@ fn a_program_of_200_megabytes_stays_inside_the_budget() {
     let mut capture = Plan {
         options: &options,
         seconds: 8,
-        rate: 1999,
+        rate: Some(1999),
     }
     .start("folded");
     capture.await_attached();
     let mut memory = 0;
     capture.watch(LOOK, |pid| {
         memory = memory.max(cost::anonymous(pid) + cost::maps(pid));
+        false
     });
     let captured = capture.end();
     assert!(memory <= BUDGET, "{memory} bytes");

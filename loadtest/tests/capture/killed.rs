@@ -58,7 +58,7 @@ fn nothing_remains_in_the_kernel_of_a_capture_that_was_killed() {
     let mut capture = Plan {
         options: &options,
         seconds: 60,
-        rate: 99,
+        rate: Some(99),
     }
     .start("folded");
     capture.await_attached();

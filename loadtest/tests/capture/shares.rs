@@ -31,7 +31,7 @@ pub(crate) fn profiled(workload: &Workload, extension: &str) -> Captured {
     let plan = Plan {
         options: &["--pid", &pid],
         seconds: seconds.ceil() as u32,
-        rate: RATE,
+        rate: Some(RATE),
     };
     let captured = plan.start(extension).end();
     assert!(captured.samples >= ENOUGH, "too few: {}", captured.closing);
