@@ -1,5 +1,6 @@
 //! Folded stacks: `process;outermost;...;innermost VALUE`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A profile as folded stacks.
@@ -19,7 +20,7 @@ impl Folded {
         Self::parse(&std::fs::read_to_string(path).unwrap())
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().map(|line| {
             let (stack, value) = line.rsplit_once(' ').unwrap();
             let mut frames = stack.split(';').map(str::to_owned);
@@ -64,6 +65,17 @@ impl Folded {
     pub(crate) fn of(self, process: &str) -> Self {
         let lines = self.0.into_iter();
         Self(lines.filter(|line| line.process == process).collect())
+    }
+
+    /// The share of each stack of the program, whatever the kernel did below it.
+    pub(crate) fn shares(&self) -> BTreeMap<String, f64> {
+        let (mut shares, all) = (BTreeMap::new(), self.total() as f64);
+        for line in &self.0 {
+            let user = line.frames.iter().filter(|frame| !frame.ends_with("_[k]"));
+            let user: Vec<_> = user.map(String::as_str).collect();
+            *shares.entry(user.join(";")).or_default() += line.value as f64 / all;
+        }
+        shares
     }
 
     /// The first stacks by value, for messages.
@@ -114,5 +126,9 @@ fn stacks_are_told_apart_by_the_functions_they_pass_in_order() {
     assert_eq!(folded.ending(&["warm", "spin"]), 25);
     assert_eq!(folded.ending(&["main", "spin"]), 0);
     assert_eq!(folded.largest().1, 70);
+    assert_eq!(
+        folded.shares()["_start;main;warm;JS:*spin /a b.js:1:2"],
+        0.25
+    );
     assert_eq!(folded.of("other").total(), 1);
 }

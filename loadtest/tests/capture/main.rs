@@ -15,6 +15,7 @@ mod folded;
 mod gone;
 mod killed;
 mod outputs;
+mod path;
 mod pprof;
 mod shares;
 mod waits;
