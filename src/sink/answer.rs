@@ -6,8 +6,9 @@ use prost::Message;
 use sw::ebpf_process_downstream::Process;
 use sw::ebpf_process_properties::Metadata;
 use tonic::Status;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::decode::{Method, Role, decode_as, hash, process_id};
+use super::decode::{Method, Role, decode_as, hash};
 use super::shared::Shared;
 use super::task::pairs;
 
@@ -60,7 +61,7 @@ fn configurations(bytes: &Bytes) -> Result<Vec<sw::Command>, Status> {
     }])
 }
 
-/// Gives each process an id.
+/// Ids are a hash of names, so that every node gives the same.
 fn processes(bytes: &Bytes) -> Result<Bytes, Status> {
     let list: sw::EbpfProcessReportList = decode_as(bytes)?;
     let processes = list
@@ -86,4 +87,14 @@ fn processes(bytes: &Bytes) -> Result<Bytes, Status> {
         .collect();
     let answer = sw::EbpfReportProcessDownstream { processes };
     Ok(answer.encode_to_vec().into())
+}
+
+fn process_id(entity: Option<&sw::EbpfProcessEntityMetadata>) -> String {
+    let names = entity.map_or_else(String::new, |entity| {
+        format!(
+            "{}\n{}\n{}",
+            entity.service_name, entity.instance_name, entity.process_name
+        )
+    });
+    format!("{:032x}", xxh3_128(names.as_bytes()))
 }

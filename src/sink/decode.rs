@@ -30,7 +30,6 @@ mod otlp;
 mod profiles;
 mod text;
 
-pub(super) use ebpf::process_id;
 pub(super) use filing::Filing;
 pub(super) use names::{Names, names};
 pub(super) use text::hash;
@@ -131,7 +130,6 @@ fn opens(service: &str, method: &str) -> Option<Open> {
         ("MeterReportService", "collect") => boxed::<meters::Stream>,
         ("MeterReportService", "collectBatch") => boxed::<meters::Batches>,
         ("ProfileTask", "goProfileReport") => boxed::<profiles::GoProfiles>,
-        ("EBPFProcessService", "reportProcesses") => boxed::<ebpf::Processes>,
         ("EBPFProfilingService", "collectProfilingData") => boxed::<ebpf::Profiling>,
         ("EBPFAccessLogService", _) => boxed::<ebpf::AccessLogs>,
         ("AccessLogService", _) => boxed::<envoy::AccessLogs>,

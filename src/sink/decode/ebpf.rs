@@ -1,15 +1,13 @@
-//! What the eBPF agent reports: in streams, what is named once holds for what follows.
+//! What the eBPF agent streams: what is named once holds for what follows.
 
 use bytes::Bytes;
 use perigee_proto::skywalking::v3 as sw;
 use sw::access_log_kernel_log::Operation;
 use sw::access_log_protocol_logs::Protocol;
 use sw::connection_address::Address;
-use sw::ebpf_process_properties::Metadata;
 use sw::ebpf_profiling_data::Profiling as Stacks;
 use sw::ebpf_timestamp::Timestamp;
 use tonic::Status;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::text::{hash_of, text_or};
 use super::{Filing, Names, Reader, decode_as};
@@ -98,65 +96,10 @@ impl Reader for Profiling {
             self.task = Names::new(&task.task_id, &task.process_id);
         }
         match &data.profiling {
-            Some(Stacks::OnCpu(data)) => filing.file(&self.task, || {
-                format!("on-cpu:{}={}", folded(&data.stacks), data.dump_count)
-            }),
-            Some(Stacks::OffCpu(data)) => filing.file(&self.task, || {
-                let (switches, duration) = (data.switch_count, data.duration);
-                format!("off-cpu:{}={switches}/{duration}", folded(&data.stacks))
-            }),
+            Some(Stacks::OnCpu(stacks)) => filing.file(&self.task, || hash_of(stacks)),
+            Some(Stacks::OffCpu(stacks)) => filing.file(&self.task, || hash_of(stacks)),
             None => {}
         }
         Ok(())
     }
-}
-
-/// `outermost;...;innermost`, the kernel's frames behind the program's and marked `_[k]`.
-fn folded(stacks: &[sw::EbpfProfilingStackMetadata]) -> String {
-    let kernel = i32::from(sw::EbpfProfilingStackType::ProcessKernelSpace);
-    let (inner, outer): (Vec<_>, Vec<_>) = stacks.iter().partition(|it| it.stack_type == kernel);
-    let frames = |half: Vec<&sw::EbpfProfilingStackMetadata>, mark: &str| {
-        let symbols = half
-            .into_iter()
-            .flat_map(|half| half.stack_symbols.iter().rev());
-        symbols.map(|symbol| format!("{symbol}{mark}")).collect()
-    };
-    let frames: [Vec<String>; 2] = [frames(outer, ""), frames(inner, "_[k]")];
-    frames.concat().join(";")
-}
-
-/// `EBPFProcessService/reportProcesses`: each process by itself.
-#[derive(Default)]
-pub(super) struct Processes;
-
-impl Reader for Processes {
-    fn read(&mut self, bytes: &Bytes, filing: &mut Filing) -> Result<(), Status> {
-        let list: sw::EbpfProcessReportList = decode_as(bytes)?;
-        let entities = list
-            .processes
-            .iter()
-            .filter_map(|process| match &process.metadata {
-                Some(Metadata::HostProcess(host)) => host.entity.as_ref(),
-                Some(Metadata::K8sProcess(pod)) => pod.entity.as_ref(),
-                None => None,
-            });
-        for entity in entities {
-            let names = Names::new(&entity.service_name, &entity.instance_name);
-            filing.file(&names, || {
-                format!("{}={}", entity.process_name, process_id(Some(entity)))
-            });
-        }
-        Ok(())
-    }
-}
-
-/// A hash of names, so that every node gives the same.
-pub(in crate::sink) fn process_id(entity: Option<&sw::EbpfProcessEntityMetadata>) -> String {
-    let names = entity.map_or_else(String::new, |entity| {
-        format!(
-            "{}\n{}\n{}",
-            entity.service_name, entity.instance_name, entity.process_name
-        )
-    });
-    format!("{:032x}", xxh3_128(names.as_bytes()))
 }

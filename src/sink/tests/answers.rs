@@ -234,10 +234,7 @@ async fn processes_get_ids_that_every_sink_agrees_on() {
         assert_eq!(host.pid, 7);
         assert_eq!(host.entity_metadata.as_ref(), Some(&entity));
         assert_eq!(sink.snapshot().services["s/i"][path], 1);
-        let id = &answer.processes[0].process_id;
-        let filed = format!("{}={id}", entity.process_name);
-        assert_eq!(entries(&sink, path), expected(&[&format!("{filed} s i")]));
-        given.push(id.clone());
+        given.push(answer.processes[0].process_id.clone());
     }
     assert_eq!(given[0].len(), 32);
     assert_eq!(given[0], given[1]);

@@ -3,6 +3,7 @@
 use sw::access_log_kernel_log::Operation;
 use sw::ebpf_profiling_data::Profiling;
 
+use super::super::decode::hash;
 use super::*;
 
 const ACCESS_LOGS: &str = "/skywalking.v3.EBPFAccessLogService/collect";
@@ -170,25 +171,9 @@ async fn a_kernel_log_is_called_by_its_operation_and_start() {
 
 #[tokio::test]
 async fn profiling_data_belong_to_the_latest_task_and_before_any_to_none() {
-    let half =
-        |kind: sw::EbpfProfilingStackType, symbols: &[&str]| sw::EbpfProfilingStackMetadata {
-            stack_type: kind.into(),
-            stack_id: 1,
-            stack_symbols: symbols.iter().map(|&symbol| symbol.to_owned()).collect(),
-        };
-    let kernel = half(
-        sw::EbpfProfilingStackType::ProcessKernelSpace,
-        &["in", "out"],
-    );
-    let user = half(
-        sw::EbpfProfilingStackType::ProcessUserSpace,
-        &["leaf", "main"],
-    );
-    let on_cpu = |count: i32| {
-        Profiling::OnCpu(sw::EbpfOnCpuProfiling {
-            stacks: vec![user.clone()],
-            dump_count: count,
-        })
+    let on_cpu = |count: i32| sw::EbpfOnCpuProfiling {
+        stacks: vec![],
+        dump_count: count,
     };
     let data = |task: Option<(&str, &str)>, profiling: Profiling| {
         encoded(&sw::EbpfProfilingData {
@@ -200,26 +185,26 @@ async fn profiling_data_belong_to_the_latest_task_and_before_any_to_none() {
             profiling: Some(profiling),
         })
     };
-    let off_cpu = Profiling::OffCpu(sw::EbpfOffCpuProfiling {
-        stacks: vec![kernel, user.clone()],
+    let off_cpu = sw::EbpfOffCpuProfiling {
         switch_count: 5,
-        duration: 700,
-    });
+        ..Default::default()
+    };
     let messages = vec![
-        data(None, on_cpu(1)),
-        data(Some(("t", "p")), on_cpu(2)),
-        data(None, on_cpu(3)),
-        data(Some(("u", "q")), off_cpu),
+        data(None, Profiling::OnCpu(on_cpu(1))),
+        data(Some(("t", "p")), Profiling::OnCpu(on_cpu(2))),
+        data(None, Profiling::OnCpu(on_cpu(3))),
+        data(Some(("u", "q")), Profiling::OffCpu(off_cpu.clone())),
         encoded(&sw::EbpfProfilingData::default()),
     ];
     let (entries, _) = filed(PROFILING, messages).await;
+    let of = |payload: &Bytes, names: &str| format!("{} {names}", hash(payload));
     assert_eq!(
         entries,
         expected(&[
-            "on-cpu:main;leaf=1 - -",
-            "on-cpu:main;leaf=2 t p",
-            "on-cpu:main;leaf=3 t p",
-            "off-cpu:main;leaf;out_[k];in_[k]=5/700 u q",
+            &of(&encoded(&on_cpu(1)), "- -"),
+            &of(&encoded(&on_cpu(2)), "t p"),
+            &of(&encoded(&on_cpu(3)), "t p"),
+            &of(&encoded(&off_cpu), "u q"),
         ])
     );
 }
