@@ -9,6 +9,7 @@
 pub mod bpf;
 pub mod discovery;
 pub mod engine;
+pub mod metrics;
 pub mod oap;
 pub mod output;
 pub mod process;
