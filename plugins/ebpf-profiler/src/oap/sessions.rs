@@ -93,33 +93,38 @@ impl Sessions {
         }
         let (live, result) = match live {
             Some(live) => retarget(live, targets).await,
-            None => self.start(kind, targets).await,
+            None => {
+                let request = self.request(kind, targets);
+                start(Arc::clone(&self.capture), request, targets).await
+            }
         };
         *self.slot(kind) = live;
         result
     }
 
-    async fn start(
-        &self,
-        kind: Kind,
-        targets: &BTreeSet<u32>,
-    ) -> (Option<Live>, Result<(), Refused>) {
-        let capture = Arc::clone(&self.capture);
-        let request = Request {
+    fn request(&self, kind: Kind, targets: &BTreeSet<u32>) -> Request {
+        Request {
             kind,
             targets: Targets::Processes(targets.clone()),
             period: self.period,
             minimum: self.minimum,
             elastic: true,
-        };
-        match spawn_blocking(move || capture.start(&request)).await {
-            Ok(Ok(session)) => {
-                let targets = targets.clone();
-                (Some(Live { session, targets }), Ok(()))
-            }
-            Ok(Err(refused)) => (None, Err(refused)),
-            Err(error) => (None, Err(broken(&error))),
         }
+    }
+}
+
+async fn start(
+    capture: Arc<dyn Capture>,
+    request: Request,
+    targets: &BTreeSet<u32>,
+) -> (Option<Live>, Result<(), Refused>) {
+    match spawn_blocking(move || capture.start(&request)).await {
+        Ok(Ok(session)) => {
+            let targets = targets.clone();
+            (Some(Live { session, targets }), Ok(()))
+        }
+        Ok(Err(refused)) => (None, Err(refused)),
+        Err(error) => (None, Err(broken(&error))),
     }
 }
 
