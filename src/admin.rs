@@ -44,7 +44,22 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 /// How often histograms are sorted when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What the server shows.
+/// What a server shows.
+pub trait Shown: Send + Sync + 'static {
+    /// Path of the metrics, e.g. `/metrics`.
+    fn metrics_path(&self) -> &str;
+
+    /// The metrics. Takes in the order of a millisecond.
+    fn metrics(&self) -> String;
+
+    /// Whether we take messages, and that with its reason as JSON; `None`: nobody sends us any.
+    fn readiness(&self) -> Option<(bool, String)>;
+
+    /// Called every few seconds.
+    fn upkeep(&self);
+}
+
+/// What the gateway shows.
 #[derive(Debug)]
 pub struct AdminState {
     /// Renders the metrics.
@@ -60,9 +75,9 @@ type Service = BoxCloneSyncService<Request<Incoming>, Answer, BoxError>;
 
 /// Serves until `shutdown` is done, then answers what has been asked. Returns how many connections
 /// had to be cut. Dropping the future cuts all of them.
-pub async fn serve(
+pub async fn serve<S: Shown>(
     listener: TcpListener,
-    state: Arc<AdminState>,
+    state: Arc<S>,
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     static REFUSED: RateLimited = RateLimited::new(Duration::from_secs(10));
@@ -75,7 +90,7 @@ pub async fn serve(
         tokio::select! {
             biased; // shutdown first: a busy listener must not delay it
             () = &mut shutdown => break,
-            _ = upkeep.tick() => state.exporter.upkeep(),
+            _ = upkeep.tick() => state.upkeep(),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
@@ -122,7 +137,7 @@ async fn connection(stream: TcpStream, service: Service, mut stopped: watch::Rec
 }
 
 /// The routes behind their bounds, shared by all connections.
-fn service(state: Arc<AdminState>) -> Service {
+fn service<S: Shown>(state: Arc<S>) -> Service {
     let routes = tower::service_fn(move |request: Request<Incoming>| {
         let state = Arc::clone(&state);
         async move { Ok::<_, BoxError>(answer(&state, request.method(), request.uri().path()).await) }
@@ -135,8 +150,8 @@ fn service(state: Arc<AdminState>) -> Service {
     BoxCloneSyncService::new(bounded)
 }
 
-async fn answer(state: &AdminState, method: &Method, path: &str) -> Answer {
-    let known = path == state.metrics_path || matches!(path, "/healthz" | "/readyz");
+async fn answer<S: Shown>(state: &Arc<S>, method: &Method, path: &str) -> Answer {
+    let known = path == state.metrics_path() || matches!(path, "/healthz" | "/readyz");
     if known && !matches!(*method, Method::GET | Method::HEAD) {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         let allowed = HeaderValue::from_static("GET, HEAD");
@@ -144,20 +159,23 @@ async fn answer(state: &AdminState, method: &Method, path: &str) -> Answer {
         return answer;
     }
     match path {
-        path if path == state.metrics_path => metrics(state).await,
+        path if path == state.metrics_path() => metrics(state).await,
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => readyz(state),
-        _ => {
-            let list = format!("not here; try {}, /healthz, /readyz\n", state.metrics_path);
-            text(StatusCode::NOT_FOUND, list)
-        }
+        _ => match state.readiness() {
+            Some((is_ready, reason)) if path == "/readyz" => readyz(is_ready, reason),
+            readiness => {
+                let more = readiness.map_or("", |_| ", /readyz");
+                let list = format!("not here; try {}, /healthz{more}\n", state.metrics_path());
+                text(StatusCode::NOT_FOUND, list)
+            }
+        },
     }
 }
 
 /// On a thread of its own: the page takes longer than a worker may be held.
-async fn metrics(state: &AdminState) -> Answer {
-    let exporter = Arc::clone(&state.exporter);
-    match tokio::task::spawn_blocking(move || exporter.render()).await {
+async fn metrics<S: Shown>(state: &Arc<S>) -> Answer {
+    let state = Arc::clone(state);
+    match tokio::task::spawn_blocking(move || state.metrics()).await {
         Ok(page) => content(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
@@ -173,24 +191,42 @@ async fn metrics(state: &AdminState) -> Answer {
     }
 }
 
-/// Whether we are ready, and, for information only, whether the nodes are.
-fn readyz(state: &AdminState) -> Answer {
-    let now = state.readiness.state();
-    let nodes = state.exporter.books().nodes();
-    let nodes: Vec<_> = nodes
-        .iter()
-        .map(|(address, node)| serde_json::json!({"address": address.to_string(), "ready": node.is_ready()}))
-        .collect();
-    let body = serde_json::json!({
-        "ready": now.is_ready(),
-        "reason": now.reason(),
-        "nodes": nodes,
-    });
-    let status = match now.is_ready() {
+impl Shown for AdminState {
+    fn metrics_path(&self) -> &str {
+        &self.metrics_path
+    }
+
+    fn metrics(&self) -> String {
+        self.exporter.render()
+    }
+
+    /// Whether we are ready, and, for information only, whether the nodes are.
+    fn readiness(&self) -> Option<(bool, String)> {
+        let now = self.readiness.state();
+        let nodes = self.exporter.books().nodes();
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|(address, node)| serde_json::json!({"address": address.to_string(), "ready": node.is_ready()}))
+            .collect();
+        let body = serde_json::json!({
+            "ready": now.is_ready(),
+            "reason": now.reason(),
+            "nodes": nodes,
+        });
+        Some((now.is_ready(), body.to_string()))
+    }
+
+    fn upkeep(&self) {
+        self.exporter.upkeep();
+    }
+}
+
+fn readyz(is_ready: bool, reason: String) -> Answer {
+    let status = match is_ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    content(status, "application/json", format!("{body}\n"))
+    content(status, "application/json", reason + "\n")
 }
 
 /// The layers' own errors: too many calls, or one that took too long.

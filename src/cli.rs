@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::capture::CaptureArgs;
 use crate::demo::DemoArgs;
+use crate::profile::ProfileArgs;
 use crate::sink::SinkArgs;
 
 /// Exit code for a configuration that cannot be used (EX_USAGE).
@@ -29,6 +31,10 @@ pub enum Command {
     Start(StartArgs),
     /// Check a configuration and print what it means
     Check(CheckArgs),
+    /// Profile this machine by eBPF, as the OAP asks; the gateway can run this beside itself
+    Capture(CaptureArgs),
+    /// Profile processes of this machine into a file
+    Profile(ProfileArgs),
     /// Stand in for an OAP node
     Sink(SinkArgs),
     /// Run everything at once: nodes, gateway, agents of all protocols; and compare the counts
@@ -117,6 +123,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     match &cli.command {
         Command::Start(args) => crate::start::run(args),
         Command::Check(args) => check::run(args),
+        Command::Capture(args) => crate::capture::run(args),
+        Command::Profile(args) => crate::profile::run(args),
         Command::Sink(args) => match crate::sink::run(args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => check::give_up(&error),

@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 mod at;
+mod capture;
 mod check;
 mod host;
 mod keys;
@@ -27,6 +28,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use capture::CaptureConfig;
 use check::Findings;
 pub use host::Host;
 pub use placeholder::Environment;
@@ -84,22 +86,8 @@ impl Config {
     ///
     /// Everything that is wrong with the file, or why it cannot be read.
     pub fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Self, ConfigErrors> {
-        let default = Path::new(DEFAULT_PATH);
-        let (source, text) = match path {
-            None if !default.exists() => (Source::Embedded, Ok(EMBEDDED.to_owned())),
-            path => {
-                let path = path.unwrap_or(default);
-                (Source::File(path.into()), std::fs::read_to_string(path))
-            }
-        };
-        let host = Host::detect();
-        match text {
-            Ok(text) => Self::parse(&text, source, environment, &host),
-            Err(error) => {
-                let what = format!("cannot be read: {error}");
-                Err(ConfigErrors::one(source, Problem::new("", None, what)))
-            }
-        }
+        let (source, text) = read(path)?;
+        Self::parse(&text, source, environment, &Host::detect())
     }
 
     /// Makes a configuration of a text.
@@ -113,19 +101,7 @@ impl Config {
         environment: Environment<'_>,
         host: &Host,
     ) -> Result<Self, ConfigErrors> {
-        let mut tree = match yaml::parse(text) {
-            Ok(tree) => tree,
-            Err(error) => {
-                let problem = Problem {
-                    path: String::new(),
-                    line: error.line,
-                    variable: None,
-                    what: error.what,
-                };
-                return Err(ConfigErrors::one(source, problem));
-            }
-        };
-        placeholder::expand(&mut tree, environment);
+        let tree = grow(text, &source, environment)?;
         let mut findings = Findings::of(&tree);
         let settings = resolve::resolve(&tree, host, &mut findings);
         match settings {
@@ -143,6 +119,38 @@ impl Config {
             }),
         }
     }
+}
+
+/// The text at a path, or where it is looked for without one.
+fn read(path: Option<&Path>) -> Result<(Source, String), ConfigErrors> {
+    let default = Path::new(DEFAULT_PATH);
+    if path.is_none() && !default.exists() {
+        return Ok((Source::Embedded, EMBEDDED.to_owned()));
+    }
+    let path = path.unwrap_or(default);
+    let source = Source::File(path.into());
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((source, text)),
+        Err(error) => {
+            let what = format!("cannot be read: {error}");
+            Err(ConfigErrors::one(source, Problem::new("", None, what)))
+        }
+    }
+}
+
+/// The tree of a text, with placeholders expanded.
+fn grow(text: &str, source: &Source, environment: Environment<'_>) -> Result<Node, ConfigErrors> {
+    let mut tree = yaml::parse(text).map_err(|error| {
+        let problem = Problem {
+            path: String::new(),
+            line: error.line,
+            variable: None,
+            what: error.what,
+        };
+        ConfigErrors::one(source.clone(), problem)
+    })?;
+    placeholder::expand(&mut tree, environment);
+    Ok(tree)
 }
 
 impl ConfigErrors {

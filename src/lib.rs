@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod app;
 pub mod balance;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -11,6 +12,7 @@ pub mod gateway;
 mod limit;
 mod listener;
 pub mod pipe;
+pub mod profile;
 pub mod sink;
 pub mod start;
 pub mod telemetry;

@@ -1,16 +1,23 @@
 //! `perigee start`: one gateway from a configuration until a signal.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::app::{App, StartError};
+use crate::capture::supervisor::{ChildOptions, Supervisor};
 use crate::cli::{BAD_CONFIGURATION, StartArgs, check};
-use crate::config::Config;
-use crate::config::settings::{LogFormat, Logger, Settings};
+use crate::config::settings::capture::Capture;
+use crate::config::settings::{LogFormat, Logger, ServerAddr, Settings};
+use crate::config::{Config, Source};
 use crate::limit::descriptors;
 use crate::telemetry::log::{self, LogOptions};
+
+/// Share of the hook time that `perigee capture` has for its end.
+const CHILD_SHARE: f64 = 0.5;
 
 /// Runs the gateway.
 pub fn run(args: &StartArgs) -> ExitCode {
@@ -36,7 +43,7 @@ pub fn run(args: &StartArgs) -> ExitCode {
     code
 }
 
-fn log_options(logger: &Logger) -> LogOptions {
+pub(crate) fn log_options(logger: &Logger) -> LogOptions {
     LogOptions {
         pattern: logger.log_pattern.clone(),
         time_pattern: logger.time_pattern.clone(),
@@ -58,6 +65,7 @@ async fn serve(mut config: Config, args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let capture = config.settings.capture.clone();
     let app = match App::start(config.settings).await {
         Ok(app) => app,
         Err(error) => {
@@ -65,18 +73,42 @@ async fn serve(mut config: Config, args: &StartArgs) -> ExitCode {
             return exit_code(&error);
         }
     };
-    let first = signals.stop().await;
+    let child = start_capture(&capture, config.source, &app);
+    let first = signals.stop(child.as_ref()).await;
     info!(signal = first.name, "told to stop");
+    let hook_time = args.hook_time();
+    let stopped = async {
+        // At the same time: what the child still has goes through the gateway while it can.
+        let child = async {
+            if let Some(child) = child {
+                child.stop(hook_time.mul_f64(CHILD_SHARE)).await;
+            }
+        };
+        tokio::join!(app.stop(hook_time), child).0
+    };
     tokio::select! {
-        report = app.stop(args.hook_time()) => {
+        report = stopped => {
             if report.undelivered.is_empty() { info!("{report}") } else { error!("{report}") }
             ExitCode::SUCCESS
         }
-        second = signals.stop() => {
+        second = signals.stop(None) => {
             error!(signal = second.name, "told to stop again, ending at once");
             ExitCode::from(second.exit_code)
         }
     }
+}
+
+/// `perigee capture` beside us, if it shall be there.
+fn start_capture(capture: &Capture, source: Source, app: &App) -> Option<Supervisor> {
+    capture.enabled.then(|| {
+        let config = match source {
+            Source::File(path) => Some(path),
+            Source::Embedded => None,
+        };
+        let here = || ServerAddr::of_listener(app.address).to_string();
+        let gateway = (!capture.gateway.is_named).then(here);
+        Supervisor::start(&ChildOptions { config, gateway }, Arc::clone(&app.books))
+    })
 }
 
 /// Serves no more connections than there may be open files.
@@ -114,6 +146,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -122,16 +155,23 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// cancel-safe: a signal is taken only when it is returned.
-    async fn stop(&mut self) -> Stop {
+    /// Waits for one that ends us; what is for the child is passed on.
+    ///
+    /// cancel-safe: a signal is taken only when it is returned or passed on.
+    async fn stop(&mut self, child: Option<&Supervisor>) -> Stop {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Stop { name: "SIGTERM", exit_code: 143 },
                 _ = self.interrupt.recv() => return Stop { name: "SIGINT", exit_code: 130 },
                 _ = self.hangup.recv() => warn!("SIGHUP ignored: there is no reload"),
+                _ = self.user.recv() => match child {
+                    Some(child) => child.tell(Number::USR1),
+                    None => warn!("SIGUSR1 ignored: it is for capture, which does not run"),
+                },
             }
         }
     }

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use super::kind::Kind;
 
+mod capture;
+mod discovery;
 mod pipes;
 mod process;
 mod sharing;
@@ -77,9 +79,15 @@ impl Key {
 
 /// Every known key, in the order of the file.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    [process::KEYS, sharing::KEYS, pipes::KEYS]
-        .into_iter()
-        .flatten()
+    [
+        process::KEYS,
+        sharing::KEYS,
+        pipes::KEYS,
+        capture::KEYS,
+        discovery::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The key of a path, with or without indexes.

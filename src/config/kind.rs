@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use regex::Regex;
+
 use super::tree::{Raw, Scalar};
 use super::units;
 
@@ -31,8 +33,10 @@ pub(super) enum Kind {
         /// Most.
         most: u64,
     },
-    /// A duration as Go writes it, of at least 1 ms and at most this many hours.
+    /// A duration as Go writes it.
     Duration {
+        /// Least, in milliseconds.
+        least: u64,
         /// Most, in hours.
         hours: u64,
     },
@@ -49,6 +53,8 @@ pub(super) enum Kind {
     Server,
     /// Addresses with ports and commas between, or a list of address and weight.
     Servers,
+    /// A regular expression.
+    Regex,
     /// Anything: nothing is done with it.
     Anything,
 }
@@ -68,10 +74,12 @@ impl Kind {
             Self::Whole { least, most, .. } => {
                 whole(scalar).is_some_and(|number| (least..=most).contains(&number))
             }
-            Self::Duration { hours } => units::duration(&scalar.text).is_some_and(|duration| {
-                duration >= Duration::from_millis(1)
-                    && duration <= Duration::from_secs(hours * 3_600)
-            }),
+            Self::Duration { least, hours } => {
+                units::duration(&scalar.text).is_some_and(|duration| {
+                    duration >= Duration::from_millis(least)
+                        && duration <= Duration::from_secs(hours * 3_600)
+                })
+            }
             Self::Bytes { least, most } => {
                 units::bytes(&scalar.text).is_some_and(|bytes| (least..=most).contains(&bytes))
             }
@@ -81,6 +89,7 @@ impl Kind {
                 .text
                 .split(',')
                 .all(|part| units::server_address(part).is_some()),
+            Self::Regex => !scalar.text.is_empty() && Regex::new(&scalar.text).is_ok(),
         }
     }
 
@@ -103,8 +112,9 @@ impl Kind {
                 let of = if unit.is_empty() { "" } else { " of " };
                 format!("a whole number{of}{unit} ({least} to {most})")
             }
-            Self::Duration { hours } => {
-                format!("a duration such as 5s, 300ms or 1h30m (1ms to {hours}h)")
+            Self::Duration { least, hours } => {
+                let unit = if least == 0 { "" } else { "ms" };
+                format!("a duration such as 5s, 300ms or 1h30m ({least}{unit} to {hours}h)")
             }
             Self::Bytes { least, most } => format!(
                 "a number of bytes such as 1048576 or 512MiB ({} to {})",
@@ -122,13 +132,15 @@ impl Kind {
                  or a list of address and weight"
                     .to_owned()
             }
+            Self::Regex => "a regular expression (https://docs.rs/regex/#syntax)".to_owned(),
         }
     }
 
     /// Whether values stay text whatever they look like.
     pub(super) fn is_text(self) -> bool {
         match self {
-            Self::Flag | Self::Whole { .. } | Self::Bytes { .. } | Self::Anything => false,
+            Self::Flag | Self::Whole { .. } | Self::Bytes { .. } => false,
+            Self::Anything => false,
             Self::Text
             | Self::Secret
             | Self::Name
@@ -138,7 +150,8 @@ impl Kind {
             | Self::Duration { .. }
             | Self::Listen
             | Self::Server
-            | Self::Servers => true,
+            | Self::Servers
+            | Self::Regex => true,
         }
     }
 }

@@ -26,13 +26,14 @@ has shorter ones.
 - A path with `[]` stands for every item of a list.
 ";
 
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("logger.", "Logging"),
     ("telemetry.", "Telemetry"),
     ("limits.", "Limits"),
     ("sharing.clients", "Client: towards the OAP"),
     ("sharing.servers", "Server: towards agents"),
     ("pipes", "Pipes"),
+    ("capture.", "Capture: the eBPF profiler"),
 ];
 
 /// The reference of every option, as Markdown.

@@ -13,16 +13,18 @@ use std::collections::BTreeMap;
 use perigee_protocols::by_receiver;
 use serde_json::Value as Json;
 
-use super::Config;
 use super::keys::{self, Usage};
+use super::kind::{self, Kind};
 use super::settings::Pipe;
-use super::tree::{Node, Raw, Scalar};
+use super::tree::{Node, Raw, Scalar, Value};
 use super::units;
+use super::{Config, Source};
 
 mod absent;
 mod yaml;
 
-use absent::{add_absent, items_mut, pipe_node, push_item, set_default, text_at};
+pub(super) use absent::add_absent;
+use absent::{items_mut, pipe_node, push_item, set_default, text_at};
 
 /// Satellite's fields of a sender that are zero where the file has no such key.
 const ALWAYS_THERE: [&str; 3] = ["flush_time", "max_buffer_size", "min_flush_events"];
@@ -45,9 +47,7 @@ impl Config {
             set_default(node.entry("common_config"), "pipe_name", name);
         }
         add_absent(&mut tree, |key| key.usage != Usage::Ignored);
-        let mut text = format!("# effective configuration, from {}\n", self.source);
-        yaml::write_node(&mut text, "", &tree, 0);
-        text
+        document(&self.source, &tree)
     }
 
     /// The file's tree with what Satellite adds to it, and our own keys.
@@ -87,6 +87,13 @@ impl Config {
     }
 }
 
+/// A tree as a file.
+pub(super) fn document(source: &Source, tree: &Node) -> String {
+    let mut text = format!("# effective configuration, from {source}\n");
+    yaml::write_node(&mut text, "", tree, 0);
+    text
+}
+
 /// Every value of a tree under its path; nulls are left out.
 pub(super) fn flatten(tree: &Node) -> BTreeMap<String, Json> {
     let mut flat = BTreeMap::new();
@@ -97,6 +104,32 @@ pub(super) fn flatten(tree: &Node) -> BTreeMap<String, Json> {
         }
     });
     flat
+}
+
+/// A tree of checked values as one value, for those who read it themselves; `path` is where it stands.
+/// Unknown keys, which have been warned of, are left out.
+pub(super) fn json_of(path: &str, node: &Node) -> Json {
+    match &node.value {
+        Value::Scalar(scalar) => match keys::find(path).map(|key| key.kind) {
+            Some(Kind::Flag) => kind::flag(scalar).map_or(Json::Null, Json::from),
+            _ => json(path, scalar),
+        },
+        Value::List(items) => {
+            let items = items.iter().enumerate();
+            let json = |(index, node)| json_of(&format!("{path}[{index}]"), node);
+            Json::Array(items.map(json).collect())
+        }
+        Value::Map(entries) => {
+            let entries = entries.iter().filter(|(_, node)| !node.is_null());
+            let json = |(name, node): &(String, Node)| {
+                let path = format!("{path}.{name}");
+                let known =
+                    keys::find(&path).is_some() || keys::branch(&keys::general(&path)).is_some();
+                known.then(|| (name.clone(), json_of(&path, node)))
+            };
+            Json::Object(entries.filter_map(json).collect())
+        }
+    }
 }
 
 fn json(path: &str, scalar: &Scalar) -> Json {

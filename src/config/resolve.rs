@@ -6,14 +6,18 @@ use super::at::At;
 use super::check::Findings;
 use super::host::Host;
 use super::kind::split;
+use super::settings::capture::CaptureSettings;
 use super::settings::{Limits, LogFormat, Logger, Prometheus, Settings, Telemetry};
 use super::tree::Node;
 use super::units;
 
 mod access;
+mod capture;
 mod nodes;
 mod pipes;
 mod sharing;
+
+use capture::Use;
 
 /// Makes settings; what is wrong is added to the findings. `None` only with an error.
 pub(super) fn resolve(tree: &Node, host: &Host, findings: &mut Findings) -> Option<Settings> {
@@ -26,6 +30,8 @@ pub(super) fn resolve(tree: &Node, host: &Host, findings: &mut Findings) -> Opti
         nodes::check(&clients, &client.servers, server.address, findings);
     }
     let pipes = pipes::pipes(&root, findings);
+    let capture = root.child("capture");
+    let capture = capture::capture(&capture, server.as_ref(), Use::Beside, findings);
     Some(Settings {
         logger: logger(&root.child("logger")),
         telemetry: telemetry?,
@@ -33,6 +39,24 @@ pub(super) fn resolve(tree: &Node, host: &Host, findings: &mut Findings) -> Opti
         server: server?,
         limits: limits(&root.child("limits"), host),
         pipes,
+        capture: capture?,
+    })
+}
+
+/// Makes the settings of `perigee capture`, for which the file needs no other section.
+pub(super) fn resolve_capture(tree: &Node, findings: &mut Findings) -> Option<CaptureSettings> {
+    let root = At::root(tree);
+    let servers = root.child("sharing.servers");
+    let server = match servers.is_present() {
+        true => Some(sharing::server(&servers, findings)?),
+        false => None,
+    };
+    let capture = root.child("capture");
+    let telemetry = root.child("telemetry");
+    Some(CaptureSettings {
+        logger: logger(&root.child("logger")),
+        labels: ["cluster", "service", "instance"].map(|name| telemetry.child(name).text()),
+        capture: capture::capture(&capture, server.as_ref(), Use::Alone, findings)?,
     })
 }
 

@@ -3,12 +3,20 @@
 //! Made once by `resolve` from the file and the environment. A value that exists
 //! here is valid; nothing outside this module checks settings again.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use perigee_plugin_api::protocol::Protocol;
 use perigee_plugin_api::queue::WhenFull;
+
+pub mod capture;
+
+use super::kind::Kind;
+use super::units;
+use capture::Capture;
 
 /// Everything.
 #[derive(Clone, Debug)]
@@ -25,6 +33,8 @@ pub struct Settings {
     pub limits: Limits,
     /// In the file's order, built-in ones last.
     pub pipes: Vec<Pipe>,
+    /// The profiler beside the gateway.
+    pub capture: Capture,
 }
 
 /// Logging.
@@ -101,6 +111,39 @@ pub struct ServerAddr {
     pub port: u16,
     /// Relative share; 1 in the plain comma form.
     pub weight: u32,
+}
+
+impl ServerAddr {
+    /// Where one who listens there is found from the same machine.
+    pub fn of_listener(mut address: SocketAddr) -> Self {
+        if address.ip().is_unspecified() {
+            // All interfaces in IPv6 take IPv4, too.
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+            weight: 1,
+        }
+    }
+}
+
+impl FromStr for ServerAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = || format!("{text:?} is not {}", Kind::Server.allowed());
+        units::server_address(text).ok_or_else(allowed)
+    }
+}
+
+impl fmt::Display for ServerAddr {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(out, "[{}]:{}", self.host, self.port),
+            false => write!(out, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// How unkeyed batches are spread.

@@ -7,6 +7,7 @@ use super::{Config, ConfigErrors, EMBEDDED, Host, Source};
 
 mod access;
 mod broken;
+mod capture;
 mod golden;
 mod own;
 mod placeholders;

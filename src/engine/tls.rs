@@ -14,6 +14,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, ConfigSide, RootCertStore, ServerConfig};
 use rustls::{WantsVerifier, WantsVersions};
 
+use crate::config::settings::capture::{Capture, GatewayTls};
 use crate::config::settings::{ClientTls, ServerTls, Settings};
 
 mod accept_any;
@@ -80,11 +81,21 @@ pub struct TlsErrors(Vec<TlsError>);
 pub fn check(settings: &Settings) -> Vec<TlsError> {
     let server = settings.server.tls.as_ref().and_then(errors);
     let client = settings.client.tls.as_ref().and_then(errors);
-    [server, client]
+    let capture = Some(&settings.capture).filter(|capture| capture.enabled);
+    [server, client, capture.and_then(gateway_errors)]
         .into_iter()
         .flatten()
         .flat_map(|TlsErrors(errors)| errors)
         .collect()
+}
+
+/// Everything that is wrong with the files that `perigee capture` reads.
+pub fn check_capture(capture: &Capture) -> Vec<TlsError> {
+    gateway_errors(capture).map_or_else(Vec::new, |TlsErrors(errors)| errors)
+}
+
+fn gateway_errors(capture: &Capture) -> Option<TlsErrors> {
+    capture.gateway.tls.as_ref().and_then(errors)
 }
 
 fn errors<S: Side>(side: &S) -> Option<TlsErrors> {
@@ -173,19 +184,49 @@ impl Side for ClientTls {
     }
 
     fn configure(&self, files: &PemFiles) -> Result<ClientConfig, TlsErrors> {
+        let keys = ClientKeys {
+            roots: "sharing.clients[0].ca_pem_path",
+            chain: "sharing.clients[0].client_pem_path",
+            key: "sharing.clients[0].client_key_path",
+        };
+        self.config(&keys, files)
+    }
+}
+
+impl Side for GatewayTls {
+    type Config = ClientConfig;
+
+    fn files(&self) -> Vec<&Path> {
+        self.files.files()
+    }
+
+    fn configure(&self, files: &PemFiles) -> Result<ClientConfig, TlsErrors> {
+        let keys = ClientKeys {
+            roots: "capture.gateway.ca_pem_path",
+            chain: "capture.gateway.client_pem_path",
+            key: "capture.gateway.client_key_path",
+        };
+        self.files.config(&keys, files)
+    }
+}
+
+/// Options that name a client's files.
+struct ClientKeys {
+    roots: &'static str,
+    chain: &'static str,
+    key: &'static str,
+}
+
+impl ClientTls {
+    fn config(&self, keys: &ClientKeys, files: &PemFiles) -> Result<ClientConfig, TlsErrors> {
         let roots = match &self.ca {
             _ if self.insecure_skip_verify => Ok(None),
-            Some(path) => files
-                .roots(Named("sharing.clients[0].ca_pem_path", path))
-                .map(Some),
+            Some(path) => files.roots(Named(keys.roots, path)).map(Some),
             None => Ok(Some(system_roots())),
         };
         let identity = match &self.identity {
             Some((chain, key)) => files
-                .identity(
-                    Named("sharing.clients[0].client_pem_path", chain),
-                    Named("sharing.clients[0].client_key_path", key),
-                )
+                .identity(Named(keys.chain, chain), Named(keys.key, key))
                 .map(Some),
             None => Ok(None),
         };

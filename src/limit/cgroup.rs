@@ -87,6 +87,20 @@ pub(crate) fn names(root: &Path) -> io::Result<String> {
     fs::read_to_string(root.join("proc/self/cgroup"))
 }
 
+/// The directory of a group: the path itself, or the group of that name in a mounted hierarchy.
+pub(crate) fn directory(root: &Path, path: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix("/").unwrap_or(path);
+    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let mounts = mounts.lines().filter_map(Mount::parse);
+    let points = mounts.filter_map(|mount| {
+        let point = mount.point.strip_prefix("/").ok()?;
+        Some(root.join(point).join(below))
+    });
+    std::iter::once(root.join(below))
+        .chain(points)
+        .find(|directory| directory.join("cgroup.procs").is_file())
+}
+
 impl Group {
     /// Whether it is of version 2.
     pub(crate) fn is_unified(&self) -> bool {

@@ -14,6 +14,7 @@
 //! `queued + in flight` is what the queue itself says ([`Level`](perigee_plugin_api::queue::Level));
 //! [`PipeSnapshot::outstanding`] is the same number from the books' side.
 
+mod capture;
 mod certificates;
 mod count;
 mod cpu;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use capture::CaptureBooks;
 pub use certificates::{CertificateBooks, Reload, TlsSide};
 pub use count::{Count, Gauge, Measure};
 pub use cpu::CpuBooks;
@@ -41,6 +43,8 @@ pub struct Books {
     pub front: FrontBooks,
     /// Certificates that have changed.
     pub certificates: CertificateBooks,
+    /// The child that captures.
+    pub capture: CaptureBooks,
     pipes: Vec<Arc<PipeBooks>>,
     nodes: Mutex<BTreeMap<SocketAddr, Arc<NodeBooks>>>,
 }
@@ -56,6 +60,7 @@ impl Books {
         Self {
             front: FrontBooks::default(),
             certificates: CertificateBooks::default(),
+            capture: CaptureBooks::default(),
             pipes,
             nodes: Mutex::default(),
         }

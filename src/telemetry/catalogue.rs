@@ -4,10 +4,12 @@
 //! dashboards and alerts go on working; ours begin with `perigee_`. The table in `METRICS.md` is
 //! made from here.
 
+mod capture;
 mod entries;
 
 use std::fmt::Write;
 
+pub use capture::*;
 pub use entries::*;
 
 /// One metric.
@@ -44,6 +46,51 @@ impl Kind {
             Self::Gauge => "gauge",
             Self::Histogram(_) => "histogram",
         }
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Counter,
+        unit,
+        labels,
+        help,
+    }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        unit,
+        labels,
+        help,
+    }
+}
+
+const fn histogram(
+    name: &'static str,
+    unit: &'static str,
+    buckets: &'static [f64],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Histogram(buckets),
+        unit,
+        labels: &["pipe"],
+        help,
     }
 }
 

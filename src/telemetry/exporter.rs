@@ -20,6 +20,10 @@ use super::books::{
 use super::catalogue::{self, Kind, Metric};
 use super::log;
 
+mod capture;
+
+pub use capture::{CaptureExporter, CaptureState};
+
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Verbosity::INFO, None);
 
 /// Values of the constant labels.
@@ -155,6 +159,7 @@ impl Exporter {
             .for_each(|pipe| write_pipe(&page, pipe));
         self.write_queues(&page);
         self.write_front(&page);
+        capture::write_child(&page, &self.books.capture);
         for (address, node) in self.books.nodes() {
             write_node(&page, &address.to_string(), &node);
         }

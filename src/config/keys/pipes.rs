@@ -104,7 +104,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         "pipes[].sender.fallbacker.max_age",
-        Duration { hours: 720 },
+        Duration {
+            least: 1,
+            hours: 720,
+        },
         "5m",
         "Messages older than this are dropped and counted as `expired`.",
     )

@@ -142,13 +142,13 @@ pub(super) const KEYS: &[Key] = &[
     .guards(),
     Key::new(
         "sharing.clients[].timeout.unary",
-        Duration { hours: 24 },
+        Duration { least: 1, hours: 24 },
         "5s",
         "Longest wait for the answer of a unary call.",
     ),
     Key::new(
         "sharing.clients[].timeout.stream",
-        Duration { hours: 24 },
+        Duration { least: 1, hours: 24 },
         "20s",
         "Longest time a stream may owe bytes or an answer.",
     ),

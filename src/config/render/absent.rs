@@ -5,7 +5,7 @@ use crate::config::settings::Pipe;
 use crate::config::tree::{Node, Value};
 
 /// Adds absent keys that are wanted and have a default.
-pub(super) fn add_absent(tree: &mut Node, wanted: impl Fn(&Key) -> bool) {
+pub(in crate::config) fn add_absent(tree: &mut Node, wanted: impl Fn(&Key) -> bool) {
     let has_default = |key: &&Key| !matches!(key.default, "" | "auto");
     for key in keys::all().filter(|key| wanted(key)).filter(has_default) {
         match key.path.split_once("[].") {

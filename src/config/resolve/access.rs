@@ -136,7 +136,7 @@ fn methods(word: &str, at: &At<'_>, findings: &mut Findings) -> Vec<&'static str
 }
 
 /// Certificate and key: both or neither.
-fn key_pair(
+pub(super) fn key_pair(
     certificate: &At<'_>,
     key: &At<'_>,
     findings: &mut Findings,

@@ -237,7 +237,7 @@ fn a_key_that_is_set_is_not_what_was_meant() {
 fn a_key_of_tokens_in_the_wrong_place_is_an_error_too() {
     let text = format!("authentication: x\n{}", server("address: ':1'"));
     let errors = load(&text).expect_err("refused").to_string();
-    let expected = "authentication: unknown key; did you mean sharing.clients[].authentication or sharing.servers[].authentication?";
+    let expected = "authentication: unknown key; did you mean sharing.clients[].authentication or sharing.servers[].authentication or capture.gateway.authentication?";
     assert!(errors.contains(expected), "{errors}");
 }
 

@@ -1,6 +1,7 @@
 //! The entries of the catalogue.
 
-use super::{Kind, Metric};
+use super::capture::{CAPTURE_CHILD_RESTARTS, CAPTURE_CHILD_UP, CAPTURE_PAUSED, CAPTURE_POSSIBLE};
+use super::{Metric, counter, gauge, histogram};
 
 /// `gatherer_receive_count`.
 pub static GATHERER_RECEIVE_COUNT: Metric = counter(
@@ -342,7 +343,7 @@ pub static CALL_SECONDS: Metric = histogram(
 );
 
 /// All of them, Satellite's first.
-pub static ALL: [&Metric; 47] = [
+pub static ALL: [&Metric; 51] = [
     &GATHERER_RECEIVE_COUNT,
     &QUEUE_OUTPUT_COUNT,
     &SENDER_OUTPUT_COUNT,
@@ -386,53 +387,12 @@ pub static ALL: [&Metric; 47] = [
     &BUDGET_LIMIT,
     &LOG_LINES_DROPPED,
     &BUILD_INFO,
+    &CAPTURE_CHILD_UP,
+    &CAPTURE_CHILD_RESTARTS,
+    &CAPTURE_PAUSED,
+    &CAPTURE_POSSIBLE,
     &BATCH_MESSAGES,
     &BATCH_BYTES,
     &DELIVERY_SECONDS,
     &CALL_SECONDS,
 ];
-
-const fn counter(
-    name: &'static str,
-    unit: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Counter,
-        unit,
-        labels,
-        help,
-    }
-}
-
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Gauge,
-        unit,
-        labels,
-        help,
-    }
-}
-
-const fn histogram(
-    name: &'static str,
-    unit: &'static str,
-    buckets: &'static [f64],
-    help: &'static str,
-) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Histogram(buckets),
-        unit,
-        labels: &["pipe"],
-        help,
-    }
-}

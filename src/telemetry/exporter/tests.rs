@@ -96,9 +96,20 @@ fn parse(line: &str) -> Option<Sample<'_>> {
     Some((name, labels.collect(), value.parse().unwrap()))
 }
 
+/// The page of a process that captures.
+fn capturing() -> String {
+    let (exporter, _recorder) = CaptureExporter::new(busy().labels);
+    exporter.render(CaptureState {
+        paused: true,
+        possible: false,
+    })
+}
+
 #[test]
-fn the_page_and_the_catalogue_name_the_same_metrics() {
-    let page = busy().render();
+fn the_pages_and_the_catalogue_name_the_same_metrics() {
+    let busy = busy();
+    busy.books.capture.want();
+    let page = busy.render() + &capturing();
     let declared: BTreeMap<&str, &str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
@@ -109,11 +120,36 @@ fn the_page_and_the_catalogue_name_the_same_metrics() {
         .map(|metric| (metric.name, metric.kind.word()))
         .collect();
     assert_eq!(declared, catalogued);
-    let explained = page.lines().filter(|line| line.starts_with("# HELP "));
-    let process = page
-        .lines()
-        .filter(|line| line.starts_with("# TYPE process_"));
-    assert_eq!(explained.count(), catalogued.len() + process.count());
+    let of = |begin: &str| {
+        let lines = page.lines().filter(|line| line.starts_with(begin));
+        lines.collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!(of("# HELP "), catalogued.len() + of("# TYPE process_"));
+    assert!(page.contains("\nprocess_resident_memory_bytes{"));
+}
+
+#[test]
+fn a_child_that_nobody_wants_is_not_shown() {
+    let busy = busy();
+    assert!(!busy.render().contains("perigee_capture"));
+    busy.books.capture.want();
+    let up = |page: &str| sample(page, catalogue::CAPTURE_CHILD_UP.name, &[]);
+    assert_eq!(up(&busy.render()), 0.0);
+    busy.books.capture.set_up(true);
+    busy.books.capture.restarts.add(2);
+    let page = busy.render();
+    assert_eq!(up(&page), 1.0);
+    assert_eq!(
+        sample(&page, catalogue::CAPTURE_CHILD_RESTARTS.name, &[]),
+        2.0
+    );
+}
+
+#[test]
+fn a_process_that_captures_says_whether_it_can_and_may() {
+    let page = capturing();
+    assert_eq!(sample(&page, catalogue::CAPTURE_PAUSED.name, &[]), 1.0);
+    assert_eq!(sample(&page, catalogue::CAPTURE_POSSIBLE.name, &[]), 0.0);
     assert!(page.contains("\nprocess_resident_memory_bytes{"));
 }
 

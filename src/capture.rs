@@ -1,0 +1,291 @@
+//! `perigee capture`: the process with the privileges. It profiles this machine, on its own and as the
+//! OAP asks, and sends what comes of it to the gateway as any agent does.
+//!
+//! - `module`: the seam to `plugins/ebpf-profiler`. `connection`: to the gateway.
+//! - `switch`: the off-switch. `parent`: ends with the gateway that runs it.
+//! - [`supervisor`], `restarts`: the gateway's side.
+//! - `doctor`: what this machine lets us do.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Shown};
+use crate::cli::{ConfigArgs, check};
+use crate::config::settings::ServerAddr;
+use crate::config::settings::capture::{Capture, CaptureSettings};
+use crate::config::{CaptureConfig, Source};
+use crate::engine::socket;
+use crate::engine::tls::TlsErrors;
+use crate::start::log_options;
+use crate::telemetry::exporter::{CaptureExporter, CaptureState, Labels};
+use crate::telemetry::log;
+
+mod connection;
+mod doctor;
+pub(crate) mod module;
+mod parent;
+mod restarts;
+pub mod supervisor;
+mod switch;
+
+use connection::Connection;
+pub use doctor::DoctorArgs;
+use switch::Switch;
+
+/// What `top` shows; a name has at most 15 letters.
+const NAME: &std::ffi::CStr = c"perigee-capture";
+
+/// Arguments of `perigee capture`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CaptureArgs {
+    /// Instead of capturing.
+    #[command(subcommand)]
+    pub command: Option<CaptureCommand>,
+
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// Where the gateway is, instead of what the file says
+    #[arg(long, value_name = "HOST:PORT")]
+    pub gateway: Option<ServerAddr>,
+
+    /// The gateway that runs us: we end with it
+    #[arg(long, value_name = "PID", hide = true)]
+    pub child_of: Option<u32>,
+}
+
+/// Instead of capturing.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum CaptureCommand {
+    /// Try what capturing needs, and say what works and what to grant
+    Doctor(DoctorArgs),
+}
+
+/// Why it does not begin.
+#[derive(Debug, thiserror::Error)]
+enum CaptureError {
+    #[error("capture.metrics.listen: cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Tls(#[from] TlsErrors),
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::Error),
+    #[error("there is a recorder of metrics in this process already")]
+    Recorder,
+}
+
+/// Runs the command.
+pub fn run(args: &CaptureArgs) -> ExitCode {
+    if let Some(CaptureCommand::Doctor(args)) = &args.command {
+        return doctor::run(args);
+    }
+    if let Some(Err(error)) = args.child_of.map(parent::tie_to) {
+        return check::give_up(&error);
+    }
+    // Only for those who look.
+    let _ = rustix::thread::set_name(NAME);
+    let environment = |name: &str| std::env::var(name).ok();
+    let mut config = match CaptureConfig::load(args.config.path(), &environment) {
+        Ok(config) => config,
+        Err(errors) => return check::complain(&errors),
+    };
+    if let Some(address) = &args.gateway {
+        config.settings.capture.gateway.address = address.clone();
+    }
+    let guard = match log::install(&log_options(&config.settings.logger)) {
+        Ok(guard) => guard,
+        Err(error) => return check::give_up(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return check::give_up(&error),
+    };
+    let code = match runtime.block_on(serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            exit_code(&error)
+        }
+    };
+    runtime.shutdown_background();
+    drop(guard);
+    code
+}
+
+fn exit_code(error: &CaptureError) -> ExitCode {
+    match error {
+        CaptureError::Tls(_) => ExitCode::from(crate::cli::BAD_CONFIGURATION),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Captures until told to stop.
+async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
+    let CaptureConfig {
+        settings,
+        warnings,
+        source,
+        ..
+    } = config;
+    info!(version = env!("CARGO_PKG_VERSION"), configuration = %source, "capture starts");
+    for problem in &warnings {
+        warn!("{problem}");
+    }
+    let mut signals = Signals::new().map_err(CaptureError::Signals)?;
+    let CaptureSettings {
+        labels, capture, ..
+    } = settings;
+    let switch = Switch::new(capture.paused);
+    let gateway = Connection::new(&capture.gateway)?;
+    let page = Page::new(labels, switch.clone())?;
+    let page = Arc::new(page);
+    let listener = listen(capture.metrics)?;
+    tokio::spawn(admin::serve(
+        listener,
+        Arc::clone(&page),
+        std::future::pending(),
+    ));
+    if let Source::File(path) = source {
+        tokio::spawn(switch.clone().follow(path, capture.paused));
+    }
+    tokio::select! {
+        () = capture_while_on(&capture, &switch, &gateway, &page) => {}
+        name = signals.stop(&switch) => info!(signal = name, "told to stop"),
+    }
+    info!("capture stopped");
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, CaptureError> {
+    let listener =
+        socket::listen(address).map_err(|source| CaptureError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    info!(%address, "metrics and health are served");
+    Ok(listener)
+}
+
+/// Never ends. What captures lives only while the switch is not off.
+async fn capture_while_on(settings: &Capture, switch: &Switch, gateway: &Connection, page: &Page) {
+    loop {
+        if switch.is_paused() {
+            info!("paused: nothing is captured, and nothing of ours is in the kernel");
+            switch.is(false).await;
+            info!("capturing goes on");
+        }
+        let capture = open(settings).await;
+        page.possible.store(capture.is_some(), Ordering::Relaxed);
+        tokio::select! {
+            never = module::work(settings, capture, gateway) => match never {},
+            () = switch.is(true) => {}
+        }
+        page.possible.store(false, Ordering::Relaxed);
+    }
+}
+
+/// On a thread of its own: the kernel takes a while to check programs.
+async fn open(settings: &Capture) -> Option<Arc<dyn perigee_ebpf_profiler::engine::Capture>> {
+    let settings = module::for_tasks(settings);
+    let opened = tokio::task::spawn_blocking(move || module::open(&settings)).await;
+    match opened {
+        Ok(Ok(capture)) => Some(capture),
+        Ok(Err(refused)) => {
+            error!("{refused}");
+            None
+        }
+        Err(panic) => {
+            error!(%panic, "capturing is not possible");
+            None
+        }
+    }
+}
+
+/// What the process shows of itself.
+struct Page {
+    exporter: CaptureExporter,
+    switch: Switch,
+    possible: AtomicBool,
+}
+
+impl Page {
+    fn new(labels: [String; 3], switch: Switch) -> Result<Self, CaptureError> {
+        let [cluster, service, instance] = labels;
+        let labels = Labels {
+            cluster,
+            service,
+            instance,
+        };
+        Ok(Self {
+            exporter: CaptureExporter::install(labels).ok_or(CaptureError::Recorder)?,
+            switch,
+            possible: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Shown for Page {
+    fn metrics_path(&self) -> &str {
+        "/metrics"
+    }
+
+    fn metrics(&self) -> String {
+        self.exporter.render(CaptureState {
+            paused: self.switch.is_paused(),
+            possible: self.possible.load(Ordering::Relaxed),
+        })
+    }
+
+    fn readiness(&self) -> Option<(bool, String)> {
+        None
+    }
+
+    fn upkeep(&self) {
+        self.exporter.upkeep();
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits for one that ends us and does what others ask for.
+    async fn stop(&mut self, switch: &Switch) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => warn!("SIGHUP ignored: there is no reload"),
+                _ = self.user.recv() => match switch.toggle() {
+                    true => info!(signal = "SIGUSR1", "told to pause"),
+                    false => info!(signal = "SIGUSR1", "told to go on"),
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `perigee capture doctor`: what this machine lets us do.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use perigee_ebpf_profiler::doctor::{self, Finding, Report};
+use perigee_ebpf_profiler::profile::Kind;
+use perigee_ebpf_profiler::tier::Tier;
+use serde_json::json;
+
+use crate::cli::check;
+
+/// Arguments of `perigee capture doctor`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(args: &DoctorArgs) -> ExitCode {
+    let report = doctor::examine();
+    let text = match args.json {
+        true => as_json(&report),
+        false => as_lines(&report),
+    };
+    if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
+        return check::give_up(&error);
+    }
+    match tiers(&report) {
+        [(_, Tier::Off), (_, Tier::Off)] => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// What a capture would use.
+fn tiers(report: &Report) -> [(&'static str, Tier); 2] {
+    [("on-CPU", Kind::OnCpu), ("off-CPU", Kind::OffCpu)]
+        .map(|(name, kind)| (name, Tier::choose(report, kind).0))
+}
+
+/// One line each, the verdicts below each other.
+fn as_lines(report: &Report) -> String {
+    let names = report.findings.iter().map(|it| it.thing.name().len());
+    let width = names.max().unwrap_or_default();
+    let lines = report.findings.iter().map(|finding| {
+        let name = finding.thing.name();
+        format!("{name:width$}  {}\n", verdict(finding))
+    });
+    let tiers = tiers(report).map(|(name, tier)| format!("{name} {tier}"));
+    lines.collect::<String>() + &format!("would use: {}\n", tiers.join("; "))
+}
+
+fn verdict(finding: &Finding) -> String {
+    let works = match finding.works {
+        true => "works",
+        false => "does not work",
+    };
+    match finding.reason() {
+        reason if reason.is_empty() => works.to_owned(),
+        reason => format!("{works}: {reason}"),
+    }
+}
+
+fn as_json(report: &Report) -> String {
+    let [(_, on_cpu), (_, off_cpu)] = tiers(report);
+    let object = json!({
+        "findings": report.findings,
+        "on_cpu": on_cpu.to_string(),
+        "off_cpu": off_cpu.to_string(),
+    });
+    format!("{object:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use perigee_ebpf_profiler::doctor::Thing;
+
+    use super::*;
+
+    fn report() -> Report {
+        let finding = |thing, because: Option<&str>, grant: Option<&str>| Finding {
+            thing,
+            works: because.is_none(),
+            because: because.map(str::to_owned),
+            grant: grant.map(str::to_owned),
+        };
+        Report {
+            findings: vec![
+                finding(Thing::OwnProcesses, None, None),
+                finding(Thing::Tracefs, Some("EACCES"), Some("CAP_DAC_READ_SEARCH")),
+            ],
+        }
+    }
+
+    #[test]
+    fn verdicts_stand_below_each_other_and_what_would_be_used_stands_last() {
+        let own = Tier::OwnProcesses;
+        let off = Tier::Off;
+        assert_eq!(
+            as_lines(&report()),
+            format!(
+                "CPU clock of our user's processes  works\n\
+                 tracefs                            does not work: EACCES; needs CAP_DAC_READ_SEARCH\n\
+                 would use: on-CPU {own}; off-CPU {off}\n"
+            )
+        );
+    }
+
+    #[test]
+    fn json_has_the_same_for_scripts() {
+        let object: serde_json::Value = serde_json::from_str(&as_json(&report())).unwrap();
+        assert_eq!(object["findings"][0]["works"], true);
+        assert_eq!(object["findings"][0]["because"], serde_json::Value::Null);
+        assert_eq!(object["findings"][1]["thing"], "tracefs");
+        assert_eq!(object["findings"][1]["grant"], "CAP_DAC_READ_SEARCH");
+        assert_eq!(object["off_cpu"], Tier::Off.to_string());
+    }
+}

@@ -1,0 +1,210 @@
+//! The section `capture`.
+
+use std::time::Duration;
+
+use super::{EMBEDDED, good, load, with_pipes};
+use crate::config::settings::capture::Budget;
+use crate::config::{CaptureConfig, ConfigErrors, Source};
+
+fn alone(text: &str) -> Result<CaptureConfig, ConfigErrors> {
+    CaptureConfig::parse(text, Source::Embedded, &|_| None)
+}
+
+fn good_alone(text: &str) -> CaptureConfig {
+    alone(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A gateway's file with these options of the server and this section.
+fn beside(server: &str, capture: &str) -> String {
+    with_pipes("").replace("grpc-server", &format!("grpc-server\n{server}"))
+        + "capture: {"
+        + capture
+        + "}\n"
+}
+
+const TLS: &str = "      tls_cert_file: a.pem\n      tls_key_file: a.key";
+
+#[test]
+fn it_is_off_and_modest_by_default() {
+    let capture = good(EMBEDDED).settings.capture;
+    assert!(!capture.enabled && !capture.paused);
+    assert_eq!(capture.on_cpu_period, Duration::from_millis(9));
+    assert_eq!(capture.off_cpu_minimum, Duration::ZERO);
+    assert_eq!(capture.budget, Budget::default());
+    assert_eq!(capture.metrics.to_string(), "127.0.0.1:1235");
+    assert_eq!(capture.gateway.address.to_string(), "127.0.0.1:11800");
+    assert!(!capture.gateway.is_named);
+    let bare = good(&with_pipes("")).settings.capture;
+    assert_eq!(bare.on_cpu_period, capture.on_cpu_period);
+    assert_eq!(bare.budget, capture.budget);
+}
+
+#[test]
+fn a_file_of_its_own_needs_no_other_section() {
+    let config = good_alone("capture: {budget: {memory: 32MiB}, off_cpu: {minimum: 50us}}");
+    let capture = &config.settings.capture;
+    assert_eq!(capture.budget.memory_bytes, 32 << 20);
+    assert_eq!(capture.off_cpu_minimum, Duration::from_micros(50));
+    assert_eq!(capture.gateway.address.to_string(), "127.0.0.1:11800");
+    assert_eq!(config.flat()["capture.budget.memory"], "32MiB");
+    let again = good_alone(&config.to_yaml());
+    assert_eq!(again.to_yaml(), config.to_yaml());
+    assert_eq!(
+        format!("{:?}", again.settings),
+        format!("{:?}", config.settings)
+    );
+}
+
+#[test]
+fn the_gateway_is_where_the_file_says_that_it_listens() {
+    let address = |server: &str| {
+        let text = beside(&format!("      address: '{server}'"), "");
+        good_alone(&text)
+            .settings
+            .capture
+            .gateway
+            .address
+            .to_string()
+    };
+    assert_eq!(address(":7"), "127.0.0.1:7");
+    assert_eq!(address("10.0.0.1:7"), "10.0.0.1:7");
+    assert_eq!(address("[::1]:7"), "[::1]:7");
+    let text = beside("      address: ':7'", "gateway: {address: 'far:8'}");
+    let gateway = good_alone(&text).settings.capture.gateway;
+    assert_eq!(
+        (gateway.address.to_string().as_str(), gateway.is_named),
+        ("far:8", true)
+    );
+}
+
+#[test]
+fn the_token_is_the_servers_unless_it_is_another_gateway() {
+    let token = |capture: &str| {
+        let text = beside("      authentication: s3cret", capture);
+        good_alone(&text).settings.capture.gateway.authentication
+    };
+    assert_eq!(token("").as_deref(), Some("s3cret"));
+    assert_eq!(
+        token("gateway: {authentication: own}").as_deref(),
+        Some("own")
+    );
+    assert_eq!(token("gateway: {address: 'far:8'}"), None);
+}
+
+#[track_caller]
+fn assert_refused(text: &str, expected: &str) {
+    let errors = alone(text).expect_err("refused").to_string();
+    assert!(errors.contains(expected), "{errors}");
+}
+
+#[test]
+fn a_gateway_with_tls_is_not_spoken_to_in_plain_text() {
+    let expected = "capture.gateway.enable_tls: must be true: sharing.servers[0].tls_cert_file";
+    assert_refused(&beside(TLS, ""), expected);
+    assert!(load(&beside(TLS, "enabled: true")).is_err());
+    // Nobody runs it.
+    good(&beside(TLS, "enabled: false"));
+    let secure = "gateway: {enable_tls: true, server_name: edge}";
+    let tls = good_alone(&beside(TLS, secure))
+        .settings
+        .capture
+        .gateway
+        .tls;
+    let tls = tls.expect("TLS");
+    assert_eq!(tls.server_name, "edge");
+    assert!(!tls.files.insecure_skip_verify, "not as Satellite");
+    let mutual = format!("{TLS}\n      tls_client_ca_file: ca.pem");
+    let expected = "capture.gateway.client_pem_path: empty is not allowed: sharing.servers[0].tls_client_ca_file";
+    assert_refused(&beside(&mutual, secure), expected);
+    assert_refused(
+        "capture: {gateway: {client_pem_path: a.pem}}",
+        "capture.gateway.client_key_path: empty is not allowed",
+    );
+}
+
+#[test]
+fn values_that_cannot_be_are_named() {
+    for (section, expected) in [
+        (
+            "on_cpu: {period: 100us}",
+            "capture.on_cpu.period: \"100us\" is not a duration such as 5s, 300ms or 1h30m (1ms to 1h)",
+        ),
+        ("off_cpu: {minimum: 2h}", "(0 to 1h)"),
+        (
+            "budget: {cpu_percent: 0}",
+            "a whole number of percent (1 to 100)",
+        ),
+        ("budget: {memory: 1MiB}", "(16MiB to 1TiB)"),
+        ("allow: x", "capture.allow: \"x\" is not a list"),
+        (
+            "allow: ['a', '[']",
+            "capture.allow[1]: \"[\" is not a regular expression",
+        ),
+        (
+            "discovery: {rules: [{match: {command: '*'}}]}",
+            "capture.discovery.rules[0].match.command",
+        ),
+        (
+            "discovery: {rules: [{service: ''}]}",
+            "text of at least one letter",
+        ),
+        ("discovery: {units: perhaps}", "true or false"),
+        (
+            "gateway: {authenticaton: x}",
+            "unknown key; did you mean authentication?",
+        ),
+    ] {
+        assert_refused(&format!("capture: {{{section}}}"), expected);
+    }
+}
+
+#[test]
+fn discovery_is_handed_on_as_the_module_reads_it() {
+    let config = good_alone(
+        "capture:
+  deny: [vault]
+  discovery:
+    units: 1
+    proc_root: 007
+    unheard_of: x
+    rules:
+      - {match: {command: ^nginx}, service: '42', labels: [a, b], layer: ~}
+    kubernetes: {active: 'true', namespaces: 'a,b'}
+",
+    );
+    let expected = serde_json::json!({
+        "units": true,
+        "proc_root": "007",
+        "rules": [{
+            "match": {"command": "^nginx"},
+            "service": "42",
+            "labels": ["a", "b"],
+            "layer": "OS_LINUX",
+            "instance": "{{.Rover.HostName}}",
+            "process": "{{.Process.ExeName}}",
+        }],
+        "kubernetes": {"active": true, "namespaces": "a,b"},
+        "access": {"allow": [], "deny": ["vault"]},
+    });
+    assert_eq!(config.settings.capture.discovery, expected);
+    let warnings: Vec<_> = config
+        .warnings
+        .iter()
+        .map(|warning| warning.path.as_str())
+        .collect();
+    assert_eq!(warnings, ["capture.discovery.unheard_of"]);
+}
+
+#[test]
+fn what_is_odd_elsewhere_is_left_to_the_gateway() {
+    let text = beside("      odd: 1", "odd: 2");
+    let paths = |config: &[crate::config::Problem]| {
+        let paths = config.iter().map(|problem| problem.path.clone());
+        paths.collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&good_alone(&text).warnings), ["capture.odd"]);
+    assert_eq!(
+        paths(&good(&text).warnings),
+        ["sharing.servers[0].odd", "capture.odd"]
+    );
+}
