@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use perigee_ebpf_profiler::engine::Opened;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -197,7 +198,7 @@ async fn capture_while_on(settings: &Capture, switch: &Switch, gateway: &Connect
 }
 
 /// On a thread of its own: the kernel takes a while to check programs.
-async fn open(settings: &Capture) -> Option<Arc<dyn perigee_ebpf_profiler::engine::Capture>> {
+async fn open(settings: &Capture) -> Option<Opened> {
     let settings = module::for_tasks(settings);
     let opened = tokio::task::spawn_blocking(move || module::open(&settings)).await;
     match opened {

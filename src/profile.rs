@@ -121,7 +121,7 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
     // Whatever is wrong is found before anybody has waited.
     let destination = Destination::new(&args.output)?;
     let mut selection = Selection::new(whom(args), Path::new("/"), Instant::now())?;
-    let capture = module::open(&module::for_file())?;
+    let opened = module::open(&module::for_file())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -132,7 +132,7 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
             length: Duration::from_secs(args.seconds.into()),
             interrupts: interrupts()?,
         };
-        let recorded = recording.run(&*capture, &mut selection, &mut progress);
+        let recorded = recording.run(&*opened.capture, &mut selection, &mut progress);
         Ok::<_, ProfileError>(recorded.await?)
     });
     progress.clear();

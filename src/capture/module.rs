@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use perigee_ebpf_profiler::engine::{Access, Capture, Refused, Settings};
+use perigee_ebpf_profiler::engine::{self, Access, Opened, Refused, Settings};
 use regex::Regex;
 
 use super::connection::Connection;
@@ -14,19 +13,15 @@ use crate::config::settings::capture::{self as settings, Budget, Scope};
 ///
 /// # Errors
 /// The machine lets us capture nothing.
-pub(crate) fn open(_settings: &Settings) -> Result<Arc<dyn Capture>, Refused> {
-    Err(Refused {
-        what: "profiling".to_owned(),
-        because: "the kernel's part is not built in".to_owned(),
-        missing: None,
-    })
+pub(crate) fn open(settings: &Settings) -> Result<Opened, Refused> {
+    engine::open(settings)
 }
 
 /// Finds processes, reports them, and does the OAP's tasks. Runs until dropped; `capture` is `None`
 /// where nothing can be captured.
 pub(super) async fn work(
     _settings: &settings::Capture,
-    _capture: Option<Arc<dyn Capture>>,
+    _capture: Option<Opened>,
     _gateway: &Connection,
 ) -> Infallible {
     std::future::pending().await
