@@ -1,7 +1,7 @@
 //! Profiles as files: an interactive flame graph, an icicle page with a table, folded lines, pprof.
 //!
 //! [`Format::of`] reads the format off a path's ending, [`Destination`] says before a capture whether the
-//! file can be written and replaces it as a whole after it, [`write`] writes anywhere.
+//! file can be written and replaces it as a whole after it, [`write()`] writes anywhere.
 //!
 //! # Decisions
 //! - Names are those of other processes and not trusted: each writer cleans or escapes them.

@@ -3,7 +3,7 @@
 //!
 //! There are text, `{{pipelines}}`, comments, trimming of spaces (`{{-`, `-}}`) and `if`, `else`, `end`;
 //! in pipelines strings, whole numbers, `true`, `false`, parentheses, `$`, members
-//! (`.Pod.LabelValue "app" ""`) and the functions of [`Function`]. What Go has beyond that is refused at
+//! (`.Pod.LabelValue "app" ""`) and the functions of [`syntax::Function`]. What Go has beyond that is refused at
 //! start with its place, as are members that do not exist and wrong numbers of arguments, which Go finds
 //! only while it runs. What is accepted comes out as Go has it.
 

@@ -26,7 +26,9 @@ export class Browser {
     ];
     const stdio = ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'];
     // A group of its own, so that all its processes can be ended.
-    this.child = spawn('chromium', options, { stdio, detached: true });
+    // What it leaves in the temporary directory goes with its home.
+    const env = { ...process.env, TMPDIR: this.home };
+    this.child = spawn('chromium', options, { stdio, env, detached: true });
     this.said = '';
     this.child.stderr.on('data', (text) => (this.said += text));
     this.child.on('exit', () => this.fail(`chromium ended: ${this.said}`));

@@ -54,6 +54,7 @@ fn listed() -> Value {
                 },
                 "spec": {"selector": {"matchLabels": {"app": "shop"}}},
             },
+            service("prod", "a-long-one", &json!({"app": "shop"})),
             service("prod", "shops", &json!({"app": "shop"})),
             service("prod", "shopb", &json!({"app": "shop", "tier": "web"})),
             service("prod", "shopa", &json!({"tier": "web"})),
@@ -137,7 +138,7 @@ fn a_pod_is_found_by_each_of_its_containers() {
 fn of_several_services_the_shortest_name_wins_then_the_first() {
     let pods = PodFile::open(File::new(&listed().to_string()).path(), "");
     let pod = pods.of_container("aa").unwrap();
-    assert_eq!(pod.services, ["shopa", "shopb", "shops"]);
+    assert_eq!(pod.services, ["shopa", "shopb", "shops", "a-long-one"]);
     assert_eq!(pod.service(), Some("shopa"));
 }
 
