@@ -29,6 +29,7 @@ use crate::telemetry::log;
 
 mod connection;
 mod doctor;
+mod finding;
 pub(crate) mod module;
 mod parent;
 mod restarts;
@@ -187,14 +188,25 @@ async fn capture_while_on(settings: &Capture, switch: &Switch, gateway: &Connect
             switch.is(false).await;
             info!("capturing goes on");
         }
-        let capture = open(settings).await;
-        page.possible.store(capture.is_some(), Ordering::Relaxed);
+        let opened = open(settings).await;
+        page.possible.store(opened.is_some(), Ordering::Relaxed);
         tokio::select! {
-            never = module::work(settings, capture, gateway) => match never {},
+            () = work(settings, opened, gateway) => {}
             () = switch.is(true) => {}
         }
         page.possible.store(false, Ordering::Relaxed);
     }
+}
+
+/// Never ends: what cannot be done is said once.
+async fn work(settings: &Capture, opened: Option<Opened>, gateway: &Connection) {
+    if let Some(opened) = opened {
+        match module::work(settings, opened, gateway).await {
+            Ok(never) => match never {},
+            Err(error) => error!("{error}"),
+        }
+    }
+    std::future::pending().await
 }
 
 /// On a thread of its own: the kernel takes a while to check programs.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ArgGroup;
 use perigee_ebpf_profiler::engine::{Refused, Request};
+use perigee_ebpf_profiler::output::{self, Destination};
 use perigee_ebpf_profiler::profile::{Kind, Profile};
 use regex::Regex;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,13 +20,11 @@ use crate::capture::module;
 use crate::cli::check;
 
 mod closing;
-mod destination;
 mod progress;
 mod recording;
 mod selection;
 
 use closing::Closing;
-use destination::Destination;
 use progress::Progress;
 use recording::{Recorded, Recording};
 use selection::{Selection, SelectionError, Whom};
@@ -95,8 +94,8 @@ enum ProfileError {
     Interrupted,
 }
 
-impl From<destination::Error> for ProfileError {
-    fn from(error: destination::Error) -> Self {
+impl From<output::Error> for ProfileError {
+    fn from(error: output::Error) -> Self {
         let source = std::error::Error::source(&error);
         let source = source.map_or_else(String::new, |source| format!(": {source}"));
         Self::Destination(format!("{error}{source}"))

@@ -67,6 +67,8 @@ pub struct Tls {
     /// Asked before each connection, so that changed files are taken without a restart. ALPN has to offer
     /// `h2`.
     pub config: Arc<dyn Fn() -> Arc<ClientConfig> + Send + Sync>,
+    /// The name that the certificate is for, where it is not the address's host.
+    pub server_name: Option<String>,
 }
 
 impl fmt::Debug for Tls {
@@ -346,7 +348,8 @@ impl Target {
                 address: address.to_owned(),
             })?;
         let named = connection.tls.clone().map(|tls| {
-            let name = ServerName::try_from(host.to_owned());
+            let named = tls.server_name.clone().unwrap_or_else(|| host.to_owned());
+            let name = ServerName::try_from(named);
             let name = name.map_err(|_| LinkError::ServerName {
                 address: address.to_owned(),
             });
