@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use perigee_ebpf_profiler::engine::Opened;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -28,6 +29,7 @@ use crate::telemetry::log;
 
 mod connection;
 mod doctor;
+mod finding;
 pub(crate) mod module;
 mod parent;
 mod restarts;
@@ -186,18 +188,29 @@ async fn capture_while_on(settings: &Capture, switch: &Switch, gateway: &Connect
             switch.is(false).await;
             info!("capturing goes on");
         }
-        let capture = open(settings).await;
-        page.possible.store(capture.is_some(), Ordering::Relaxed);
+        let opened = open(settings).await;
+        page.possible.store(opened.is_some(), Ordering::Relaxed);
         tokio::select! {
-            never = module::work(settings, capture, gateway) => match never {},
+            () = work(settings, opened, gateway) => {}
             () = switch.is(true) => {}
         }
         page.possible.store(false, Ordering::Relaxed);
     }
 }
 
+/// Never ends: what cannot be done is said once.
+async fn work(settings: &Capture, opened: Option<Opened>, gateway: &Connection) {
+    if let Some(opened) = opened {
+        match module::work(settings, opened, gateway).await {
+            Ok(never) => match never {},
+            Err(error) => error!("{error}"),
+        }
+    }
+    std::future::pending().await
+}
+
 /// On a thread of its own: the kernel takes a while to check programs.
-async fn open(settings: &Capture) -> Option<Arc<dyn perigee_ebpf_profiler::engine::Capture>> {
+async fn open(settings: &Capture) -> Option<Opened> {
     let settings = module::for_tasks(settings);
     let opened = tokio::task::spawn_blocking(move || module::open(&settings)).await;
     match opened {

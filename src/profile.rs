@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ArgGroup;
 use perigee_ebpf_profiler::engine::{Refused, Request};
+use perigee_ebpf_profiler::output::{self, Destination};
 use perigee_ebpf_profiler::profile::{Kind, Profile};
 use regex::Regex;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,13 +20,11 @@ use crate::capture::module;
 use crate::cli::check;
 
 mod closing;
-mod destination;
 mod progress;
 mod recording;
 mod selection;
 
 use closing::Closing;
-use destination::Destination;
 use progress::Progress;
 use recording::{Recorded, Recording};
 use selection::{Selection, SelectionError, Whom};
@@ -95,8 +94,8 @@ enum ProfileError {
     Interrupted,
 }
 
-impl From<destination::Error> for ProfileError {
-    fn from(error: destination::Error) -> Self {
+impl From<output::Error> for ProfileError {
+    fn from(error: output::Error) -> Self {
         let source = std::error::Error::source(&error);
         let source = source.map_or_else(String::new, |source| format!(": {source}"));
         Self::Destination(format!("{error}{source}"))
@@ -121,7 +120,7 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
     // Whatever is wrong is found before anybody has waited.
     let destination = Destination::new(&args.output)?;
     let mut selection = Selection::new(whom(args), Path::new("/"), Instant::now())?;
-    let capture = module::open(&module::for_file())?;
+    let opened = module::open(&module::for_file())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -132,7 +131,7 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
             length: Duration::from_secs(args.seconds.into()),
             interrupts: interrupts()?,
         };
-        let recorded = recording.run(&*capture, &mut selection, &mut progress);
+        let recorded = recording.run(&*opened.capture, &mut selection, &mut progress);
         Ok::<_, ProfileError>(recorded.await?)
     });
     progress.clear();

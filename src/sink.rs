@@ -9,7 +9,8 @@
 //! - `call`: the life of one call. `upload`: profiler files, which come in chunks.
 //! - `decode`: methods, and what is filed of their messages under which name, as [`state::Id`] has
 //!   it. `answer`: what a good call gets.
-//! - [`state`]: the books. [`fault`]: misbehaviour. [`task`]: tasks for agents. `control`: HTTP.
+//! - [`state`]: the books. [`fault`]: misbehaviour. `control`: HTTP.
+//! - [`task`]: tasks for agents. `processes`: what eBPF agents run. [`stacks`]: what they profile.
 
 use std::fmt;
 use std::io::Write;
@@ -26,8 +27,10 @@ mod call;
 mod control;
 mod decode;
 pub mod fault;
+mod processes;
 mod server;
 mod shared;
+pub mod stacks;
 pub mod state;
 pub mod task;
 mod upload;
@@ -38,6 +41,7 @@ mod tests;
 use fault::Fault;
 pub(crate) use server::BytesCodec;
 use shared::Shared;
+use stacks::Stacks;
 use state::{Id, State};
 use task::Task;
 
@@ -211,6 +215,11 @@ impl SinkHandle {
         self.shared.ids(path)
     }
 
+    /// What eBPF profiling tasks have yielded.
+    pub fn stacks(&self) -> Stacks {
+        self.shared.stacks()
+    }
+
     /// Waits until the books satisfy the condition, and returns them.
     ///
     /// cancel-safe: yes. There is no deadline of its own.
@@ -218,17 +227,25 @@ impl SinkHandle {
         self.shared.wait_until(condition).await
     }
 
+    /// Waits until the stacks satisfy the condition, and returns them.
+    ///
+    /// cancel-safe: yes. There is no deadline of its own.
+    pub async fn wait_for_stacks(&self, condition: impl Fn(&Stacks) -> bool) -> Stacks {
+        self.shared.wait_for_stacks(condition).await
+    }
+
     /// Misbehaves from now on as told, and in no other way; the default fault lifts all.
     pub fn set_fault(&self, fault: Fault) {
         self.shared.faults.set(fault);
     }
 
-    /// Hands the task out to everyone who asks for one of its kind, once each.
+    /// Hands the task out to everyone who asks for one of its kind, once each; an eBPF task as [`Task`]
+    /// says.
     pub fn hand_out(&self, task: Task) {
         self.shared.tasks.add(task);
     }
 
-    /// Forgets what was counted and all tasks; the fault stays.
+    /// Forgets what was counted and all tasks; the fault stays, and which processes there are.
     pub fn reset(&self) {
         self.shared.reset();
     }

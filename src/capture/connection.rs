@@ -1,7 +1,9 @@
 //! What the capture process reaches the gateway by: as any client does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use perigee_ebpf_profiler::oap::link;
 use rustls::ClientConfig;
 use tracing::{error, info};
 
@@ -12,7 +14,6 @@ use crate::engine::tls::{Current, TlsErrors, Watch};
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Where to, and with what.
-#[expect(dead_code, reason = "nobody connects before module::work does")]
 #[derive(Clone)]
 pub(super) struct Connection {
     /// `host:port`.
@@ -24,7 +25,6 @@ pub(super) struct Connection {
 }
 
 /// TLS towards the gateway.
-#[expect(dead_code, reason = "nobody connects before module::work does")]
 #[derive(Clone)]
 pub(super) struct Tls {
     /// To be asked for each new connection.
@@ -50,6 +50,21 @@ impl Connection {
             tls: tls.transpose()?,
             token: gateway.authentication.clone(),
         })
+    }
+}
+
+impl Connection {
+    /// As the agent takes it.
+    pub(super) fn to_settings(&self) -> link::Connection {
+        link::Connection {
+            address: self.address.clone(),
+            tls: self.tls.clone().map(|tls| link::Tls {
+                config: Arc::new(move || tls.config.load()),
+                server_name: Some(tls.server_name),
+            }),
+            authentication: self.token.clone(),
+            ..link::Connection::default()
+        }
     }
 }
 

@@ -4,32 +4,60 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use perigee_ebpf_profiler::engine::{Access, Capture, Refused, Settings};
+use perigee_ebpf_profiler::discovery::{self, Discovery, SettingsError};
+use perigee_ebpf_profiler::engine::{self, Access, Opened, Refused, Settings};
+use perigee_ebpf_profiler::oap::link::LinkError;
+use perigee_ebpf_profiler::oap::{self, Agent};
+use perigee_ebpf_profiler::tier::Tier;
 use regex::Regex;
+use tokio::sync::watch;
 
 use super::connection::Connection;
+use super::finding::Finding;
 use crate::config::settings::capture::{self as settings, Budget, Scope};
 
 /// Makes ready what captures. Dropped, nothing of ours is left in the kernel.
 ///
 /// # Errors
 /// The machine lets us capture nothing.
-pub(crate) fn open(_settings: &Settings) -> Result<Arc<dyn Capture>, Refused> {
-    Err(Refused {
-        what: "profiling".to_owned(),
-        because: "the kernel's part is not built in".to_owned(),
-        missing: None,
-    })
+pub(crate) fn open(settings: &Settings) -> Result<Opened, Refused> {
+    engine::open(settings)
 }
 
-/// Finds processes, reports them, and does the OAP's tasks. Runs until dropped; `capture` is `None`
-/// where nothing can be captured.
+/// Finds processes, reports them, and does the OAP's tasks. Runs until dropped.
 pub(super) async fn work(
-    _settings: &settings::Capture,
-    _capture: Option<Arc<dyn Capture>>,
-    _gateway: &Connection,
-) -> Infallible {
+    settings: &settings::Capture,
+    opened: Opened,
+    gateway: &Connection,
+) -> Result<Infallible, WorkError> {
+    let mut agent = oap::Settings {
+        connection: gateway.to_settings(),
+        period: settings.on_cpu_period,
+        minimum: settings.off_cpu_minimum,
+        ..oap::Settings::default()
+    };
+    agent.profilable = opened.on_cpu != Tier::Off;
+    let (sender, entities) = watch::channel(Arc::from([]));
+    let agent = Agent::new(agent, Arc::clone(&opened.capture), entities)?;
+    let mut discovered: discovery::Settings = serde_json::from_value(settings.discovery.clone())?;
+    discovered.agent_id = agent.id().to_owned();
+    let _finding = Finding::start(Discovery::new(&discovered)?, opened.watch(), sender)?;
+    agent.run(std::future::pending()).await;
+    // It runs until it is told to stop, which nobody does.
     std::future::pending().await
+}
+
+/// Why nothing is reported.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkError {
+    #[error("capture.gateway.{0}")]
+    Link(#[from] LinkError),
+    #[error("capture.discovery.{0}")]
+    Discovery(#[from] SettingsError),
+    #[error("capture.discovery: {0}")]
+    Shape(#[from] serde_json::Error),
+    #[error("no thread to find processes with: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// As a process for the OAP's tasks captures.

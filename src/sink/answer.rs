@@ -6,11 +6,10 @@ use prost::Message;
 use sw::ebpf_process_downstream::Process;
 use sw::ebpf_process_properties::Metadata;
 use tonic::Status;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::decode::{Method, Role, decode_as, hash};
 use super::shared::Shared;
-use super::task::pairs;
+use super::task::{TaskKind, pairs};
 
 /// `HealthCheckResponse { status: SERVING }`. An OAP always says so.
 pub(super) const SERVING: Bytes = Bytes::from_static(&[0x08, 0x01]);
@@ -28,7 +27,15 @@ pub(super) fn answer(
         // All of these answer with a message in which nothing is set.
         Role::Report | Role::Upload(_) => return Ok(Bytes::new()),
         Role::HealthCheck => return Ok(SERVING),
-        Role::Processes => return processes(bytes),
+        Role::Processes => return processes(shared, bytes),
+        Role::Pings => {
+            let list: sw::EbpfProcessPingPkgList = decode_as(bytes)?;
+            let entities = list.processes.iter();
+            let entities = entities.filter_map(|process| process.entity_metadata.as_ref());
+            entities.for_each(|entity| shared.processes.ping(entity));
+            return Ok(Bytes::new());
+        }
+        Role::Poll(TaskKind::Ebpf) => ebpf_tasks(shared, bytes)?,
         Role::Poll(kind) => {
             let names = method.names(bytes)?;
             shared.tasks.take(kind, &names.service, &names.instance)
@@ -61,23 +68,43 @@ fn configurations(bytes: &Bytes) -> Result<Vec<sw::Command>, Status> {
     }])
 }
 
-/// Ids are a hash of names, so that every node gives the same.
-fn processes(bytes: &Bytes) -> Result<Bytes, Status> {
+/// Tasks for the processes of the agent that asks, and those that are for no known process.
+fn ebpf_tasks(shared: &Shared, bytes: &Bytes) -> Result<Vec<sw::Command>, Status> {
+    let query: sw::EbpfProfilingTaskQuery = decode_as(bytes)?;
+    let agent = &query.rover_instance_id;
+    let processes = shared.processes.of(agent);
+    let mut commands = shared
+        .tasks
+        .of_processes(&processes, query.latest_update_time);
+    commands.extend(shared.tasks.take(TaskKind::Ebpf, "", agent));
+    Ok(commands)
+}
+
+/// Each process with its id.
+fn processes(shared: &Shared, bytes: &Bytes) -> Result<Bytes, Status> {
     let list: sw::EbpfProcessReportList = decode_as(bytes)?;
+    let agent = list.ebpf_agent_id;
+    let id = |entity: &Option<sw::EbpfProcessEntityMetadata>| {
+        let entity = entity.as_ref();
+        shared.processes.report(
+            &agent,
+            entity.unwrap_or(&sw::EbpfProcessEntityMetadata::default()),
+        )
+    };
     let processes = list
         .processes
         .into_iter()
         .filter_map(|process| process.metadata)
         .map(|metadata| match metadata {
             Metadata::HostProcess(host) => sw::EbpfProcessDownstream {
-                process_id: process_id(host.entity.as_ref()),
+                process_id: id(&host.entity),
                 process: Some(Process::HostProcess(sw::EbpfHostProcessDownstream {
                     pid: host.pid,
                     entity_metadata: host.entity,
                 })),
             },
             Metadata::K8sProcess(pod) => sw::EbpfProcessDownstream {
-                process_id: process_id(pod.entity.as_ref()),
+                process_id: id(&pod.entity),
                 process: Some(Process::K8sProcess(sw::EbpfKubernetesProcessDownstream {
                     pid: pod.pid,
                     entity_metadata: pod.entity,
@@ -87,14 +114,4 @@ fn processes(bytes: &Bytes) -> Result<Bytes, Status> {
         .collect();
     let answer = sw::EbpfReportProcessDownstream { processes };
     Ok(answer.encode_to_vec().into())
-}
-
-fn process_id(entity: Option<&sw::EbpfProcessEntityMetadata>) -> String {
-    let names = entity.map_or_else(String::new, |entity| {
-        format!(
-            "{}\n{}\n{}",
-            entity.service_name, entity.instance_name, entity.process_name
-        )
-    });
-    format!("{:032x}", xxh3_128(names.as_bytes()))
 }

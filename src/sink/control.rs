@@ -51,6 +51,7 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Result<String, Re
         (&Method::GET, "/state") => json_of(&shared.snapshot()),
         (&Method::GET, "/wait") => wait(shared, &query).await,
         (&Method::GET, "/ids") => json_of(&shared.ids(&query.needed("method")?)),
+        (&Method::GET, "/stacks") => json_of(&shared.stacks()),
         (&Method::GET, "/headers") => json_of(&shared.headers(&query.needed("method")?)),
         (&Method::POST, "/fault") => {
             shared.faults.set(body::<Fault>(request).await?);
@@ -67,7 +68,7 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Result<String, Re
         _ => Err(Refusal {
             status: StatusCode::NOT_FOUND,
             why: format!(
-                "no such thing: {} {path}; there are GET /state /wait /ids /headers and POST /fault /task /reset",
+                "no such thing: {} {path}; there are GET /state /wait /ids /stacks /headers and POST /fault /task /reset",
                 request.method()
             ),
         }),

@@ -32,7 +32,7 @@ mod text;
 
 pub(super) use filing::Filing;
 pub(super) use names::{Names, names};
-pub(super) use text::hash;
+pub(super) use text::{hash, hex};
 
 /// A method that the sink knows.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(super) enum Role {
     Configurations,
     /// Names processes and is told their ids.
     Processes,
+    /// Says that processes live.
+    Pings,
     /// Starts a task.
     StartTask,
     /// Uploads a profiler file.
@@ -113,6 +115,7 @@ fn role(service: &str, method: &str) -> Option<Role> {
         (_, "queryPolicies") => Role::Poll(TaskKind::Continuous),
         (_, "fetchConfigurations") => Role::Configurations,
         (_, "reportProcesses") => Role::Processes,
+        ("skywalking.v3.EBPFProcessService", "keepAlive") => Role::Pings,
         (_, "reportProfilingTask") => Role::StartTask,
         _ => Role::Report,
     })

@@ -13,6 +13,8 @@ use tonic::{Code, Status};
 
 use super::decode::{self, Filing, Method};
 use super::fault::{CodeName, FaultBoard};
+use super::processes::Processes;
+use super::stacks::{Stacks, Store};
 use super::state::{Id, MethodState, State, UploadState};
 use super::task::TaskBoard;
 use super::{SinkError, SinkOptions};
@@ -28,6 +30,7 @@ pub(super) struct Shared {
     pub(super) token: Option<String>,
     pub(super) faults: FaultBoard,
     pub(super) tasks: TaskBoard,
+    pub(super) processes: Processes,
     keep_ids: usize,
     record: Option<Mutex<File>>,
     books: Mutex<Books>,
@@ -41,6 +44,7 @@ struct Books {
     ids: BTreeMap<String, Vec<Id>>,
     ids_kept: usize,
     headers: BTreeMap<String, BTreeMap<String, String>>,
+    stacks: Store,
 }
 
 impl Shared {
@@ -60,6 +64,7 @@ impl Shared {
             token: options.token,
             faults: FaultBoard::new(options.fault),
             tasks: TaskBoard::default(),
+            processes: Processes::default(),
             keep_ids: options.keep_ids,
             record: record.map(Mutex::new),
             books: Mutex::default(),
@@ -178,6 +183,10 @@ impl Shared {
         self.books.lock().headers.get(path).cloned()
     }
 
+    pub(super) fn stacks(&self) -> Stacks {
+        self.books.lock().stacks.sums()
+    }
+
     /// Forgets counts and tasks; what is open stays open.
     pub(super) fn reset(&self) {
         self.tasks.clear();
@@ -197,13 +206,20 @@ impl Shared {
     }
 
     pub(super) async fn wait_until(&self, condition: impl Fn(&State) -> bool) -> State {
+        let fits = |books: &Books| condition(&books.state).then(|| books.state.clone());
+        self.wait(fits).await
+    }
+
+    pub(super) async fn wait_for_stacks(&self, condition: impl Fn(&Stacks) -> bool) -> Stacks {
+        let fits = |books: &Books| Some(books.stacks.sums()).filter(&condition);
+        self.wait(fits).await
+    }
+
+    async fn wait<T>(&self, find: impl Fn(&Books) -> Option<T>) -> T {
         let mut changed = self.changed.subscribe();
         loop {
-            {
-                let books = self.books.lock();
-                if condition(&books.state) {
-                    return books.state.clone();
-                }
+            if let Some(found) = find(&self.books.lock()) {
+                return found;
             }
             // Fails only when the sender is gone, and that is us.
             let _ = changed.changed().await;
@@ -218,6 +234,9 @@ impl Shared {
 
 impl Books {
     fn file(&mut self, path: &str, filing: Filing, keep_ids: usize) {
+        for datum in filing.stacks {
+            self.stacks.add(datum);
+        }
         if let Some(method) = self.state.methods.get_mut(path) {
             method.unnamed += filing.unnamed;
             method.repeated += filing.repeated;

@@ -8,6 +8,10 @@ use parking_lot::Mutex;
 use perigee_proto::skywalking::v3::{Command, KeyStringValuePair};
 use serde::{Deserialize, Serialize};
 
+use super::processes::Process;
+
+const PROCESS_ID: &str = "ProcessId";
+
 /// What agents ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,7 +63,7 @@ impl TaskKind {
                 ("CreateTime", "now"),
             ],
             Self::Ebpf => &[
-                ("ProcessId", ""),
+                (PROCESS_ID, ""),
                 ("TaskUpdateTime", "now"),
                 ("TriggerType", "FIXED_TIME"),
                 ("TargetType", "ON_CPU"),
@@ -73,6 +77,11 @@ impl TaskKind {
 }
 
 /// A task to hand out.
+///
+/// One for eBPF without a `ProcessId` among its arguments goes, as an OAP does it, to the agents that have
+/// reported processes of these names and pinged them in the last 5 minutes: a command for each process,
+/// with every poll that asks for changes before its `TaskUpdateTime`. With a `ProcessId` it goes to every
+/// agent once, whatever that has reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
@@ -81,12 +90,30 @@ pub struct Task {
     /// Only for this service, if the poll names one.
     #[serde(default)]
     pub service: Option<String>,
-    /// Only for this instance; eBPF agents name themselves here.
+    /// Only for this instance; with a `ProcessId`, for the eBPF agent of this id.
     #[serde(default)]
     pub instance: Option<String>,
+    /// Only for the process of this name.
+    #[serde(default)]
+    pub process: Option<String>,
     /// The command's arguments, e.g. `TaskId`; what is left out gets a plausible value.
     #[serde(default)]
     pub args: BTreeMap<String, String>,
+}
+
+impl Task {
+    fn is_of_processes(&self) -> bool {
+        self.kind == TaskKind::Ebpf && !self.args.contains_key(PROCESS_ID)
+    }
+
+    fn is_of(&self, process: &Process) -> bool {
+        let fits = |wanted: &Option<String>, name: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == name)
+        };
+        fits(&self.service, &process.service)
+            && fits(&self.instance, &process.instance)
+            && fits(&self.process, &process.name)
+    }
 }
 
 impl FromStr for Task {
@@ -125,6 +152,20 @@ impl TaskBoard {
         self.tasks.lock().clear();
     }
 
+    /// The commands of eBPF tasks for these processes that were changed after that time.
+    pub(super) fn of_processes(&self, processes: &[Process], since_ms: i64) -> Vec<Command> {
+        let tasks = self.tasks.lock();
+        let due = tasks.iter().filter(|posted| posted.task.is_of_processes());
+        due.filter(|posted| posted.updated_ms().is_none_or(|updated| updated > since_ms))
+            .flat_map(|posted| {
+                let whose = processes
+                    .iter()
+                    .filter(|process| posted.task.is_of(process));
+                whose.map(|process| posted.command_for(&process.id))
+            })
+            .collect()
+    }
+
     /// The commands that this asker has not had yet.
     pub(super) fn take(&self, kind: TaskKind, service: &str, instance: &str) -> Vec<Command> {
         let fits = |wanted: &Option<String>, name: &str| {
@@ -133,7 +174,7 @@ impl TaskBoard {
         self.tasks
             .lock()
             .iter_mut()
-            .filter(|posted| posted.task.kind == kind)
+            .filter(|posted| posted.task.kind == kind && !posted.task.is_of_processes())
             .filter(|posted| fits(&posted.task.service, service))
             .filter(|posted| fits(&posted.task.instance, instance))
             .filter_map(|posted| {
@@ -144,6 +185,23 @@ impl TaskBoard {
                     .then(|| posted.command.clone())
             })
             .collect()
+    }
+}
+
+impl Posted {
+    fn updated_ms(&self) -> Option<i64> {
+        let mut args = self.command.args.iter();
+        let updated = args.find(|arg| arg.key == "TaskUpdateTime")?;
+        updated.value.parse().ok()
+    }
+
+    fn command_for(&self, process: &str) -> Command {
+        let mut command = self.command.clone();
+        let mut args = command.args.iter_mut();
+        if let Some(id) = args.find(|arg| arg.key == PROCESS_ID) {
+            process.clone_into(&mut id.value);
+        }
+        command
     }
 }
 

@@ -118,6 +118,8 @@ pub struct GatewayConfig {
     pub core: Option<usize>,
     /// Directories of the control groups to run in.
     pub groups: Vec<PathBuf>,
+    /// Further sections of the file, as they are.
+    pub sections: String,
 }
 
 impl GatewayConfig {
@@ -148,6 +150,7 @@ impl GatewayConfig {
             open_files: None,
             core: None,
             groups: Vec::new(),
+            sections: String::new(),
         })
     }
 
@@ -209,6 +212,7 @@ sharing:
         for pipe in self.pipes {
             yaml.push_str(&self.pipe_yaml(pipe));
         }
+        yaml.push_str(&self.sections);
         yaml
     }
 

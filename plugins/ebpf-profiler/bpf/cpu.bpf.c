@@ -137,7 +137,7 @@ static __always_inline __u64 remember(struct context *c, struct stack_event *sta
 	stack->head.tgid = c->tgid;
 	stack->id = id;
 	if (bpf_ringbuf_output(&events, stack, 24 + 8 * frames, wake())) {
-		__sync_fetch_and_add(&c->counters->ring_full, 1);
+		c->counters->ring_full++;
 		return 0;
 	}
 	bpf_map_update_elem(&known, &id, &one, BPF_ANY);
@@ -174,21 +174,21 @@ static __always_inline __u64 leave_to_user(struct context *c, const struct regis
 	}
 	copy->length = length;
 	if (length > COPY || bpf_ringbuf_output(&events, copy, sizeof(*copy) - COPY + length, BPF_RB_FORCE_WAKEUP)) {
-		__sync_fetch_and_add(&c->counters->ring_full, 1);
+		c->counters->ring_full++;
 		return 0;
 	}
-	__sync_fetch_and_add(&c->counters->copies, 1);
+	c->counters->copies++;
 	return copy->id;
 }
 
 static __always_inline void count_end(struct counters *counters, __u32 end)
 {
 	if (end == END_UNREADABLE)
-		__sync_fetch_and_add(&counters->unreadable, 1);
+		counters->unreadable++;
 	else if (end == END_NO_RULE)
-		__sync_fetch_and_add(&counters->no_rule, 1);
+		counters->no_rule++;
 	else if (end == END_LOST)
-		__sync_fetch_and_add(&counters->lost, 1);
+		counters->lost++;
 }
 
 static __always_inline void user_registers(struct registers *at, const struct pt_regs *regs)
@@ -280,7 +280,7 @@ static __always_inline void add(struct counters *mine, const struct count_key *k
 		/* Full, or another CPU was first. */
 		count = bpf_map_lookup_elem(&counts, key);
 		if (!count) {
-			__sync_fetch_and_add(&mine->counts_full, 1);
+			mine->counts_full++;
 			return;
 		}
 	}
@@ -305,7 +305,7 @@ static __always_inline int sample(struct bpf_perf_event_data *ctx, const bool ta
 	c.counters = my_counters();
 	if (!c.room || !c.counters)
 		return 0;
-	__sync_fetch_and_add(&c.counters->samples, 1);
+	c.counters->samples++;
 	if (!in_user) {
 		key.kernel = kernel_stack(&c, tables);
 		if (!key.kernel)
@@ -374,7 +374,7 @@ static __always_inline void leave_cpu(void *ctx, struct settings *set, bool pree
 	}
 	wait.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waits, &c.tid, &wait, BPF_ANY))
-		__sync_fetch_and_add(&c.counters->waits_full, 1);
+		c.counters->waits_full++;
 }
 
 static __always_inline void enter_cpu(struct settings *set, __u32 tid)
@@ -397,7 +397,7 @@ static __always_inline void enter_cpu(struct settings *set, __u32 tid)
 	bpf_map_delete_elem(&waits, &tid);
 	if (!target || nanos < target->minimum || (!key.user && !key.kernel))
 		return;
-	__sync_fetch_and_add(&mine->samples, 1);
+	mine->samples++;
 	add(mine, &key, nanos);
 }
 
@@ -431,6 +431,26 @@ static __always_inline void tell(__u32 kind, __u32 tgid, __u64 flags)
 	struct event event = { .kind = kind, .tgid = tgid };
 
 	bpf_ringbuf_output(&events, &event, sizeof(event), flags);
+}
+
+/* Arguments: the parent, the child. A process begins with its parent's mappings. */
+SEC("tp_btf/sched_process_fork")
+int process_fork(__u64 *args)
+{
+	__u32 parent = ((struct task_struct *)args[0])->tgid, child = ((struct task_struct *)args[1])->tgid;
+	struct process *process, copy;
+	struct fork_event event = { .head = { .kind = EVENT_FORK, .tgid = child }, .parent = parent };
+
+	if (parent == child)
+		return 0;
+	process = bpf_map_lookup_elem(&processes, &parent);
+	if (!process)
+		return 0;
+	copy = *process;
+	/* User space has to know first whose mappings the child has: without the event it would not. */
+	if (!bpf_ringbuf_output(&events, &event, sizeof(event), wake()))
+		bpf_map_update_elem(&processes, &child, &copy, BPF_ANY);
+	return 0;
 }
 
 /* Arguments: the task, its former pid, the program. Its mappings are new from here on. */

@@ -94,9 +94,15 @@ struct wait {
 };
 
 /* Events to user space; each begins with this. */
-enum { EVENT_STACK = 1, EVENT_COPY = 2, EVENT_EXEC = 3, EVENT_EXIT = 4 };
+enum { EVENT_STACK = 1, EVENT_COPY = 2, EVENT_EXEC = 3, EVENT_EXIT = 4, EVENT_FORK = 5 };
 struct event {
 	__u32 kind, tgid;
+};
+
+/* A process began as a copy of another. */
+struct fork_event {
+	struct event head;
+	__u32 parent, padding;
 };
 
 /* A stack that the dictionary did not have. */

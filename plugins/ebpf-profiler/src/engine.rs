@@ -5,6 +5,7 @@ mod budget;
 mod dictionary;
 mod kernel;
 mod naming;
+mod open;
 mod placement;
 mod ranges;
 pub mod raw;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use access::Access;
 pub use kernel::Kernel;
+pub use open::{Opened, open};
 pub use sampling::Sampling;
 
 use crate::profile::{Kind, Profile};

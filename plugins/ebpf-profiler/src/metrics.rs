@@ -1,7 +1,19 @@
-//! Names of the metrics that a capture exports.
+//! The names of what this crate counts, in one place.
 
-// Tiers.
-
+/// Gauge: processes that are reported or shall be.
+pub const ENTITIES: &str = "perigee_capture_entities";
+/// Counter: calls that report processes or say that they live, by `method` and `outcome` (`ok`, `failed`).
+pub const REPORTS: &str = "perigee_capture_reports_total";
+/// Gauge: what tasks have us capture now, one for each process of each task.
+pub const TASKS_RUNNING: &str = "perigee_capture_tasks_running";
+/// Counter: what tasks asked for and did not get, by `reason`: `command`, `malformed`, `network`, `full`,
+/// `over` (came or became possible after its time), `capture` (the machine or the configuration forbids it).
+pub const TASKS_REFUSED: &str = "perigee_capture_tasks_refused_total";
+/// Counter: streams of profiling data by `outcome` (`ok`, `failed`); what a failed one held is sent again.
+pub const UPLOADS: &str = "perigee_capture_uploads_total";
+/// Counter: samples and waits of tasks that no OAP will see, by `reason`: `stacks` (more different stacks
+/// than we remember), `late` (not taken by anybody for too long), `stopped` (we ended first).
+pub const SAMPLES_DROPPED: &str = "perigee_capture_task_samples_dropped_total";
 /// Gauge by `kind` (`on_cpu`, `off_cpu`): how captures are made. 4 BPF with unwind tables, 3 BPF with
 /// frame pointers, 2 perf rings, 1 perf rings of own processes, 0 off.
 pub const TIER: &str = "perigee_capture_tier";

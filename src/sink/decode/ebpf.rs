@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use perigee_proto::skywalking::v3 as sw;
+use sw::EbpfProfilingStackType as StackType;
 use sw::access_log_kernel_log::Operation;
 use sw::access_log_protocol_logs::Protocol;
 use sw::connection_address::Address;
@@ -11,6 +12,7 @@ use tonic::Status;
 
 use super::text::{hash_of, text_or};
 use super::{Filing, Names, Reader, decode_as};
+use crate::sink::stacks::{Datum, StackSum, Target};
 
 /// `EBPFAccessLogService`: node and connection hold until others come; without a connection an OAP
 /// drops what it is told (T11).
@@ -86,20 +88,65 @@ fn protocol_id(log: &sw::AccessLogProtocolLogs) -> String {
 /// makes an empty schedule in an OAP (T12).
 #[derive(Default)]
 pub(super) struct Profiling {
-    task: Names,
+    task: sw::EbpfProfilingTaskMetadata,
+    names: Names,
 }
 
 impl Reader for Profiling {
     fn read(&mut self, bytes: &Bytes, filing: &mut Filing) -> Result<(), Status> {
         let data: sw::EbpfProfilingData = decode_as(bytes)?;
-        if let Some(task) = &data.task {
-            self.task = Names::new(&task.task_id, &task.process_id);
+        if let Some(task) = data.task {
+            self.names = Names::new(&task.task_id, &task.process_id);
+            self.task = task;
         }
-        match &data.profiling {
-            Some(Stacks::OnCpu(stacks)) => filing.file(&self.task, || hash_of(stacks)),
-            Some(Stacks::OffCpu(stacks)) => filing.file(&self.task, || hash_of(stacks)),
-            None => {}
-        }
+        let (target, halves, count, nanos) = match &data.profiling {
+            Some(Stacks::OnCpu(on)) => {
+                filing.file(&self.names, || hash_of(on));
+                (Target::OnCpu, &on.stacks, on.dump_count, 0)
+            }
+            Some(Stacks::OffCpu(off)) => {
+                filing.file(&self.names, || hash_of(off));
+                (Target::OffCpu, &off.stacks, off.switch_count, off.duration)
+            }
+            None => return Ok(()),
+        };
+        filing.stacks.push(Datum {
+            task: self.task.task_id.clone(),
+            process: self.task.process_id.clone(),
+            target,
+            started_ms: self.task.profiling_start_time,
+            uploaded_ms: self.task.current_time,
+            ids: ids(halves),
+            stack: StackSum {
+                kernel: symbols(halves, StackType::ProcessKernelSpace),
+                user: symbols(halves, StackType::ProcessUserSpace),
+                count: u64::try_from(count).unwrap_or_default(),
+                nanos: u64::try_from(nanos).unwrap_or_default(),
+            },
+        });
         Ok(())
     }
+}
+
+/// The kernel's id and the program's as an OAP joins them; one that is missing leaves no trace.
+fn ids(halves: &[sw::EbpfProfilingStackMetadata]) -> String {
+    let types = [StackType::ProcessKernelSpace, StackType::ProcessUserSpace];
+    let there = types.iter().filter_map(|half| of_type(halves, *half));
+    let ids: Vec<_> = there.map(|half| half.stack_id.to_string()).collect();
+    ids.join("_")
+}
+
+fn symbols(halves: &[sw::EbpfProfilingStackMetadata], half: StackType) -> Vec<String> {
+    let half = of_type(halves, half);
+    half.map(|half| half.stack_symbols.clone())
+        .unwrap_or_default()
+}
+
+/// The last of its type, as an OAP takes it.
+fn of_type(
+    halves: &[sw::EbpfProfilingStackMetadata],
+    half: StackType,
+) -> Option<&sw::EbpfProfilingStackMetadata> {
+    let mut halves = halves.iter().rev();
+    halves.find(|other| other.stack_type == i32::from(half))
 }

@@ -1,6 +1,7 @@
 //! What a reader hands out: entries, and what an OAP would have dropped without a word.
 
 use super::Names;
+use crate::sink::stacks::Datum;
 use crate::sink::state::Id;
 
 /// What a message, or the end of a call, gives to file.
@@ -8,6 +9,8 @@ use crate::sink::state::Id;
 pub(in crate::sink) struct Filing {
     /// With ids all there are; without, one for each run of the same names.
     pub(in crate::sink) entries: Vec<Id>,
+    /// Stacks, which are stored beside.
+    pub(in crate::sink) stacks: Vec<Datum>,
     /// See [`MethodState::unnamed`](crate::sink::state::MethodState::unnamed).
     pub(in crate::sink) unnamed: u64,
     /// See [`MethodState::repeated`](crate::sink::state::MethodState::repeated).

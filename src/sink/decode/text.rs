@@ -48,7 +48,7 @@ pub(super) fn labelled<L: Display, V: Display>(
 }
 
 /// Bytes as an id: hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::sink) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits
         .filter_map(|digit| char::from_digit(digit.into(), 16))

@@ -236,7 +236,7 @@ async fn processes_get_ids_that_every_sink_agrees_on() {
         assert_eq!(sink.snapshot().services["s/i"][path], 1);
         given.push(answer.processes[0].process_id.clone());
     }
-    assert_eq!(given[0].len(), 32);
+    assert_eq!(given[0].len(), 64);
     assert_eq!(given[0], given[1]);
 }
 

@@ -194,7 +194,8 @@ async fn every_poll_gets_its_kind_of_task() {
             client.call(path, vec![Bytes::new()]).await.unwrap(),
             [Bytes::new()]
         );
-        sink.hand_out(json!({ "kind": kind }).to_string().parse().unwrap());
+        let task = json!({ "kind": kind, "args": { "ProcessId": "p" } });
+        sink.hand_out(task.to_string().parse().unwrap());
         let answers = client.call(path, vec![Bytes::new()]).await.unwrap();
         let commands = sw::Commands::decode(answers[0].clone()).unwrap().commands;
         assert_eq!(commands[0].command, command);
@@ -220,4 +221,38 @@ async fn the_record_has_a_line_for_each_entry_before_its_answer() {
     let record = std::fs::read_to_string(&file).unwrap();
     let expected = format!("{SEGMENTS}\ts\ts-1\ta\n{KEEP_ALIVE}\todd name \ti\t{hash}\n");
     assert_eq!(record, expected);
+}
+
+#[tokio::test]
+async fn stacks_of_profiling_tasks_can_be_read() {
+    let sink = controlled();
+    let mut client = Client::of(&sink).await;
+    let data = sw::EbpfProfilingData {
+        task: Some(sw::EbpfProfilingTaskMetadata {
+            task_id: "t".to_owned(),
+            process_id: "p".to_owned(),
+            profiling_start_time: 1,
+            current_time: 2,
+        }),
+        profiling: Some(sw::ebpf_profiling_data::Profiling::OnCpu(
+            sw::EbpfOnCpuProfiling {
+                stacks: vec![sw::EbpfProfilingStackMetadata {
+                    stack_type: 1,
+                    stack_id: 1,
+                    stack_symbols: vec!["leaf".to_owned(), "main".to_owned()],
+                }],
+                dump_count: 3,
+            },
+        )),
+    };
+    let path = "/skywalking.v3.EBPFProfilingService/collectProfilingData";
+    client.call(path, vec![encoded(&data)]).await.unwrap();
+    let (status, stacks) = ask(&sink, "GET", "/stacks", "").await;
+    assert_eq!(status, 200);
+    let stack = json!({ "kernel": [], "user": ["leaf", "main"], "count": 3, "nanos": 0 });
+    let task = json!({
+        "task": "t", "process": "p", "target": "ON_CPU", "started_ms": 1, "latest_ms": 2,
+        "uploads": 1, "stacks": [stack], "redefined": 0
+    });
+    assert_eq!(stacks, json!({ "tasks": [task], "dropped": 0 }));
 }

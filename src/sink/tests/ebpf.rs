@@ -208,3 +208,192 @@ async fn profiling_data_belong_to_the_latest_task_and_before_any_to_none() {
         ])
     );
 }
+
+const REPORT: &str = "/skywalking.v3.EBPFProcessService/reportProcesses";
+const PING: &str = "/skywalking.v3.EBPFProcessService/keepAlive";
+const QUERY: &str = "/skywalking.v3.EBPFProfilingService/queryTasks";
+
+fn entity(service: &str, process: &str) -> Option<sw::EbpfProcessEntityMetadata> {
+    Some(sw::EbpfProcessEntityMetadata {
+        service_name: service.to_owned(),
+        instance_name: "host".to_owned(),
+        process_name: process.to_owned(),
+        ..Default::default()
+    })
+}
+
+/// The agent reports the process; returns its id.
+async fn report(client: &mut Client, agent: &str, service: &str, process: &str) -> String {
+    let host = sw::EbpfHostProcessMetadata {
+        entity: entity(service, process),
+        pid: 7,
+        properties: Vec::new(),
+    };
+    let list = sw::EbpfProcessReportList {
+        processes: vec![sw::EbpfProcessProperties {
+            metadata: Some(sw::ebpf_process_properties::Metadata::HostProcess(host)),
+        }],
+        ebpf_agent_id: agent.to_owned(),
+    };
+    let answers = client.call(REPORT, vec![encoded(&list)]).await.unwrap();
+    let mut answer = sw::EbpfReportProcessDownstream::decode(answers[0].clone()).unwrap();
+    answer.processes.remove(0).process_id
+}
+
+async fn ping(client: &mut Client, service: &str, process: &str) {
+    let list = sw::EbpfProcessPingPkgList {
+        processes: vec![sw::EbpfProcessPingPkg {
+            entity_metadata: entity(service, process),
+            properties: Vec::new(),
+        }],
+        ebpf_agent_id: String::new(),
+    };
+    client.call(PING, vec![encoded(&list)]).await.unwrap();
+}
+
+/// Task and process of each command that the agent gets.
+async fn tasks_of(client: &mut Client, agent: &str, since_ms: i64) -> Vec<(String, String)> {
+    let query = sw::EbpfProfilingTaskQuery {
+        rover_instance_id: agent.to_owned(),
+        latest_update_time: since_ms,
+    };
+    let answers = client.call(QUERY, vec![encoded(&query)]).await.unwrap();
+    let commands = sw::Commands::decode(answers[0].clone()).unwrap().commands;
+    let tasks = commands.iter().map(|command| {
+        let arg = |key: &str| {
+            let arg = command.args.iter().find(|arg| arg.key == key);
+            arg.unwrap().value.clone()
+        };
+        (arg("TaskId"), arg("ProcessId"))
+    });
+    tasks.collect()
+}
+
+#[tokio::test]
+async fn ebpf_tasks_go_to_who_reported_the_process_once_it_was_pinged() {
+    let sink = start();
+    let mut client = Client::of(&sink).await;
+    let task = r#"{"kind":"ebpf","service":"shop","args":{"TaskId":"t","TaskUpdateTime":"1000"}}"#;
+    sink.hand_out(task.parse().unwrap());
+    let one = report(&mut client, "rover", "shop", "one").await;
+    let two = report(&mut client, "rover", "shop", "two").await;
+    report(&mut client, "rover", "bank", "three").await;
+    assert_eq!(tasks_of(&mut client, "rover", 0).await, [], "not pinged");
+    ping(&mut client, "bank", "three").await;
+    ping(&mut client, "shop", "one").await;
+    let task = |id: &String| ("t".to_owned(), id.clone());
+    assert_eq!(tasks_of(&mut client, "rover", 0).await, [task(&one)]);
+    assert_eq!(tasks_of(&mut client, "another", 0).await, []);
+    ping(&mut client, "shop", "two").await;
+    // Again, as long as the agent asks from before the change.
+    let mut both = [task(&one), task(&two)];
+    both.sort_unstable();
+    assert_eq!(tasks_of(&mut client, "rover", 999).await, both);
+    assert_eq!(tasks_of(&mut client, "rover", 1000).await, []);
+    // The latest reporter has it.
+    report(&mut client, "another", "shop", "two").await;
+    assert_eq!(tasks_of(&mut client, "another", 0).await, [task(&two)]);
+    sink.reset();
+    assert_eq!(tasks_of(&mut client, "another", 0).await, []);
+    sink.hand_out(r#"{"kind":"ebpf","process":"two"}"#.parse().unwrap());
+    assert_eq!(tasks_of(&mut client, "another", 0).await.len(), 1);
+    assert_eq!(tasks_of(&mut client, "rover", 0).await, []);
+}
+
+fn upload_of(task: Option<(&str, i64)>, user: (i32, &str), count: i32) -> Bytes {
+    let half = |half: sw::EbpfProfilingStackType, (id, symbols): (i32, &str)| {
+        sw::EbpfProfilingStackMetadata {
+            stack_type: half.into(),
+            stack_id: id,
+            stack_symbols: symbols.split(' ').map(str::to_owned).collect(),
+        }
+    };
+    encoded(&sw::EbpfProfilingData {
+        task: task.map(|(id, now)| sw::EbpfProfilingTaskMetadata {
+            task_id: id.to_owned(),
+            process_id: "p".to_owned(),
+            profiling_start_time: 5,
+            current_time: now,
+        }),
+        profiling: Some(Profiling::OffCpu(sw::EbpfOffCpuProfiling {
+            stacks: vec![
+                half(sw::EbpfProfilingStackType::ProcessUserSpace, user),
+                half(
+                    sw::EbpfProfilingStackType::ProcessKernelSpace,
+                    (9, "schedule"),
+                ),
+            ],
+            switch_count: count,
+            duration: i64::from(count) * 10,
+        })),
+    })
+}
+
+/// The stacks of a sink: task, ids' number of uploads, symbols and counts, redefinitions.
+fn stacks_of(sink: &SinkHandle) -> Vec<(String, u64, Vec<(String, u64, u64)>, u64)> {
+    let tasks = sink.stacks().tasks.into_iter();
+    let sums = |task: &crate::sink::stacks::TaskStacks| {
+        let stacks = task.stacks.iter();
+        let text = |all: &[String]| all.join(" ");
+        stacks
+            .map(|stack| {
+                let symbols = format!("{} <- {}", text(&stack.kernel), text(&stack.user));
+                (symbols, stack.count, stack.nanos)
+            })
+            .collect::<Vec<_>>()
+    };
+    tasks
+        .map(|task| (task.task.clone(), task.uploads, sums(&task), task.redefined))
+        .collect()
+}
+
+#[tokio::test]
+async fn stacks_add_up_over_times_and_overwrite_each_other_at_one() {
+    let sink = start();
+    let mut client = Client::of(&sink).await;
+    let first = || {
+        vec![
+            upload_of(Some(("t", 10)), (1, "read main"), 3),
+            upload_of(None, (2, "lock main"), 4),
+        ]
+    };
+    client.call(PROFILING, first()).await.unwrap();
+    client.call(PROFILING, first()).await.unwrap();
+    let later = vec![upload_of(Some(("t", 20)), (1, "read main"), 5)];
+    client.call(PROFILING, later).await.unwrap();
+    let stack = |symbols: &str, count| (symbols.to_owned(), count, count * 10);
+    let expected = vec![
+        stack("schedule <- lock main", 4),
+        stack("schedule <- read main", 8),
+    ];
+    assert_eq!(stacks_of(&sink), [("t".to_owned(), 2, expected, 0)]);
+    let other = vec![upload_of(Some(("t", 30)), (1, "write main"), 1)];
+    client.call(PROFILING, other).await.unwrap();
+    assert_eq!(stacks_of(&sink)[0].3, 1, "an id that means two things");
+    sink.reset();
+    assert_eq!(stacks_of(&sink), []);
+}
+
+/// As Rover does it, and as a receiver needs it that mixes streams.
+#[tokio::test]
+async fn stacks_are_the_same_with_the_task_in_the_first_message_and_in_all() {
+    let mut both = Vec::new();
+    for always in [false, true] {
+        let sink = start();
+        let mut client = Client::of(&sink).await;
+        let task = |id, first: bool| (first || always).then_some((id, 10));
+        let mut messages = vec![
+            upload_of(task("t", true), (1, "a"), 1),
+            upload_of(task("t", false), (2, "b"), 2),
+            upload_of(task("u", true), (1, "c"), 3),
+            upload_of(task("u", false), (2, "d"), 4),
+        ];
+        if always {
+            messages.swap(1, 2);
+        }
+        client.call(PROFILING, messages).await.unwrap();
+        both.push(stacks_of(&sink));
+    }
+    assert_eq!(both[0].len(), 2);
+    assert_eq!(both[0], both[1]);
+}

@@ -200,6 +200,8 @@ pub enum Event {
     Exec(u32),
     /// A process ended.
     Exit(u32),
+    /// A process began as a copy of another: child, parent.
+    Fork(u32, u32),
 }
 
 /// Registers and stack of a thread.
@@ -260,6 +262,7 @@ impl Event {
             }
             3 => Self::Exec(pid),
             4 => Self::Exit(pid),
+            5 => Self::Fork(pid, u32_at(8)?),
             _ => return None,
         })
     }

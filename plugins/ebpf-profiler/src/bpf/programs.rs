@@ -83,7 +83,6 @@ fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 /// The loaded object. What it attached is detached when it is dropped, or when our process ends.
 pub struct Programs {
     ebpf: Ebpf,
-    btf: Option<Btf>,
     events: RingBuf<MapData>,
     targets: HashMap<MapData, TargetKey, Target>,
     processes: HashMap<MapData, u32, Process>,
@@ -125,6 +124,13 @@ impl Walker {
     }
 }
 
+/// Has the allocator give back what it keeps for later.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointers and may be called at any time from any thread.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
 where
     T::Error: std::error::Error + Send + Sync + 'static,
@@ -159,6 +165,7 @@ impl Programs {
             .btf(btf.as_ref())
             .load(OBJECT)
             .map_err(failed("BPF maps"))?;
+        drop(btf);
         let mut settings: Shared<Settings> = share(&mut ebpf, "settings", 1)?;
         settings.set(
             0,
@@ -183,7 +190,6 @@ impl Programs {
             switches: None,
             walk,
             ebpf,
-            btf,
         })
     }
 
@@ -246,25 +252,34 @@ impl Programs {
         Ok(program)
     }
 
+    /// Loads and attaches programs at tracepoints of the kernel. Its types are read each time and not kept:
+    /// they take 20 MiB.
     fn trace(
         &mut self,
-        name: &'static str,
-        tracepoint: &str,
-    ) -> Result<BtfTracePointLinkId, KernelError> {
-        let btf = self.btf.as_ref();
-        let btf = btf.ok_or_else(|| {
-            failed(name)("the kernel does not tell its types (/sys/kernel/btf/vmlinux)")
-        })?;
-        let program: &mut BtfTracePoint = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| failed(name)("not in the object"))?
-            .try_into()
-            .map_err(failed::<ProgramError>(name))?;
-        if program.fd().is_err() {
-            program.load(tracepoint, btf).map_err(failed(name))?;
+        wanted: &[(&'static str, &str)],
+    ) -> Result<Vec<BtfTracePointLinkId>, KernelError> {
+        let mut links = Vec::with_capacity(wanted.len());
+        let mut btf = None;
+        for &(name, tracepoint) in wanted {
+            let program: &mut BtfTracePoint = self
+                .ebpf
+                .program_mut(name)
+                .ok_or_else(|| failed(name)("not in the object"))?
+                .try_into()
+                .map_err(failed::<ProgramError>(name))?;
+            if program.fd().is_err() {
+                let types = match btf.take() {
+                    Some(types) => types,
+                    None => Btf::from_sys_fs().map_err(failed("the kernel's types (BTF)"))?,
+                };
+                program.load(tracepoint, &types).map_err(failed(name))?;
+                btf = Some(types);
+            }
+            links.push(program.attach().map_err(failed(name))?);
         }
-        program.attach().map_err(failed(name))
+        drop(btf);
+        give_back_memory();
+        Ok(links)
     }
 
     /// Has waits counted.
@@ -273,7 +288,7 @@ impl Programs {
     /// The kernel refuses the program.
     pub fn start_switches(&mut self) -> Result<(), KernelError> {
         if self.switches.is_none() {
-            self.switches = Some(self.trace(self.walk.switches(), "sched_switch")?);
+            self.switches = self.trace(&[(self.walk.switches(), "sched_switch")])?.pop();
         }
         Ok(())
     }
@@ -293,8 +308,11 @@ impl Programs {
     /// # Errors
     /// The kernel refuses the programs.
     pub fn start_process_events(&mut self) -> Result<(), KernelError> {
-        self.trace("process_exec", "sched_process_exec")?;
-        self.trace("process_exit", "sched_process_exit")?;
+        self.trace(&[
+            ("process_exec", "sched_process_exec"),
+            ("process_exit", "sched_process_exit"),
+            ("process_fork", "sched_process_fork"),
+        ])?;
         Ok(())
     }
 

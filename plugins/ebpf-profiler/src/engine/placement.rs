@@ -34,7 +34,7 @@ struct Placed {
     used: Instant,
 }
 
-/// What the programs know of a process.
+/// What the programs know of a process, and of those that began as copies of it.
 struct Told {
     first: u32,
     mappings: Vec<Mapping>,
@@ -47,7 +47,7 @@ pub(super) struct Placement {
     rules_written: usize,
     arenas: Arenas,
     modules: HashMap<u32, Placed>,
-    processes: HashMap<u32, Told>,
+    processes: HashMap<u32, Arc<Told>>,
     room: Ranges,
     /// Places of mappings that will be free, and since when they are not used any more.
     leaving: VecDeque<(Instant, u32, u32)>,
@@ -182,9 +182,16 @@ impl Placement {
         );
     }
 
+    /// A process began as a copy of another; the programs know it by then.
+    pub(super) fn forked(&mut self, parent: u32, child: u32) {
+        if let Some(told) = self.processes.get(&parent).map(Arc::clone) {
+            self.processes.insert(child, told);
+        }
+    }
+
     /// The process has ended or become another: the programs have forgotten it themselves.
     pub(super) fn remove_process(&mut self, pid: u32, now: Instant) {
-        let Some(told) = self.processes.remove(&pid) else {
+        let Some(told) = self.processes.remove(&pid).and_then(Arc::into_inner) else {
             return;
         };
         self.leaving
@@ -225,7 +232,7 @@ impl Placement {
         if let Err(error) = known {
             debug!(pid, %error, "capture: no room for a process");
         }
-        self.processes.insert(pid, told);
+        self.processes.insert(pid, Arc::new(told));
     }
 
     fn say_full(&mut self, what: &str) {
@@ -373,7 +380,7 @@ impl Placement {
         code: Option<&Code>,
     ) -> (Vec<u64>, End) {
         let told = self.processes.get(&pid);
-        let mappings = told.map_or(&[][..], |it| &it.mappings);
+        let mappings = told.map_or(&[][..], |it| &it.mappings[..]);
         let tables = Tables {
             mappings,
             words,

@@ -296,6 +296,10 @@ impl Worker {
                     self.naming.forget(pid);
                     self.tell_watchers(ProcessEvent::Exec(pid));
                 }
+                Event::Fork(child, parent) => {
+                    self.processes.forked(parent, child);
+                    self.placement.forked(parent, child);
+                }
                 Event::Exit(pid) => {
                     self.leave(pid);
                     self.processes.exited(pid, Instant::now());

@@ -114,19 +114,18 @@ impl Ring {
         while tail < head {
             self.copy(tail, HEADER, &mut record);
             let (kind, length) = header(&record);
-            if length < HEADER || length as u64 > head - tail {
+            if length >= HEADER && length as u64 <= head - tail {
+                self.copy(tail + HEADER as u64, length - HEADER, &mut record);
+                each(record::parse(kind, &record, self.stack));
+                tail += length as u64;
+            } else {
                 // Not a record. What follows cannot be found either.
                 each(Record::Other(kind));
                 tail = head;
-                break;
             }
-            self.copy(tail + HEADER as u64, length - HEADER, &mut record);
-            tail += length as u64;
-            each(record::parse(kind, &record, self.stack));
-            // At once: parsing a stack takes long enough for the next sample to need the room.
+            // At once: walking a stack takes long enough for the next sample to need the room.
             self.counter(DATA_TAIL).store(tail, Ordering::Release);
         }
-        self.counter(DATA_TAIL).store(tail, Ordering::Release);
         self.record = record;
     }
 

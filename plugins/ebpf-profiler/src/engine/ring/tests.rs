@@ -163,7 +163,7 @@ fn has_the_right_shares(tier: Tier) {
         return;
     };
     let pid = program.child.id();
-    let (stacks, _) = sample(sampler, pid, 2_000);
+    let (stacks, _) = sample(sampler, pid, 1_000);
     assert!(
         stacks.iter().all(|it| it.pid == pid),
         "somebody else's stacks"
@@ -183,7 +183,7 @@ fn has_the_right_shares(tier: Tier) {
         }
     }
     let share = hot as f64 / all as f64;
-    assert!((share - 0.7).abs() < 0.05, "hot has {share} of {all}");
+    assert!((share - 0.7).abs() < 0.06, "hot has {share} of {all}");
     assert!(
         called * 100 > all * 97,
         "{called} of {all} have their callers"
@@ -247,15 +247,29 @@ fn threads_that_start_later_are_sampled_also_at_another_rate() {
         return;
     };
     drop(program.child.stdin.take());
-    sampler
-        .set_period(Duration::from_millis(2))
-        .expect("it is allowed");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while sampler.take().0.is_empty() && Instant::now() < deadline {
+        let timeout = Duration::from_millis(100);
+        sampler.poll(timeout, &mut FramePointers).expect("it polls");
+    }
+    let period = Duration::from_millis(5);
+    sampler.set_period(period).expect("it is allowed");
+    let before = cpu_nanos(pid);
     let (stacks, _) = sample(sampler, pid, 50);
-    assert!(
-        stacks.iter().all(|it| it.nanos % 2_000_000 == 0),
-        "{stacks:?}"
-    );
-    assert_eq!(program.child.try_wait().expect("it is ours"), None);
+    let sampled: u64 = stacks.iter().map(|it| it.nanos).sum();
+    let ran = cpu_nanos(pid) - before;
+    assert!(sampled >= 250_000_000, "{sampled}");
+    assert!(sampled < ran + ran / 5, "{sampled} of {ran}");
+}
+
+/// CPU time of all threads of a process.
+fn cpu_nanos(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let nanos = |thread: io::Result<std::fs::DirEntry>| -> Option<u64> {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse().ok()
+    };
+    threads.filter_map(nanos).sum()
 }
 
 #[test]
