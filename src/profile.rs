@@ -145,6 +145,12 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
     if let Some(refused) = unfollowed {
         writeln!(std::io::stderr(), "warning: {refused}")?;
     }
+    if selection.count() == Some(0) && profile.summary.samples == 0 {
+        writeln!(
+            std::io::stderr(),
+            "warning: nobody was there to be captured"
+        )?;
+    }
     destination.save(&profile)?;
     say(&profile)?;
     Ok(())

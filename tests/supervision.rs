@@ -5,7 +5,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Output, Stdio};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -253,6 +253,32 @@ capture: {{enabled: true, {capture}}}
         gateway.silence();
     }
 
+    /// Programs, maps and perf events live as long as somebody has them open.
+    fn in_the_kernel(pid: u32) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let links = entries
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let ours = |link: &PathBuf| {
+            let link = link.to_string_lossy();
+            link.contains("bpf") || link.contains("perf_event")
+        };
+        links.filter(ours).collect()
+    }
+
+    fn until_nothing_is_in_the_kernel(pid: u32) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = in_the_kernel(pid);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "{left:?}");
+            // A thread of the process closes them, and tells nobody outside.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn sockets(pid: u64) -> BTreeSet<String> {
         let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         let targets = entries
@@ -338,9 +364,15 @@ capture: {{enabled: true, {capture}}}
         assert!(get(address, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").starts_with("HTTP/1.1 404"));
         assert!(metric(address, "perigee_capture_paused").abs() < 0.5);
+        let by_programs = alone.line("capture by tier")["tier"]
+            .to_string()
+            .contains("BPF");
+        let pid = alone.child.id();
+        assert_eq!(!in_the_kernel(pid).is_empty(), by_programs);
         alone.tell(Signal::USR1);
         alone.line("paused: nothing is captured, and nothing of ours is in the kernel");
         assert!(metric(address, "perigee_capture_paused") > 0.5);
+        until_nothing_is_in_the_kernel(pid);
         alone.tell(Signal::USR1);
         alone.line("told to go on");
         assert!(metric(address, "perigee_capture_paused").abs() < 0.5);

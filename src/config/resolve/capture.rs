@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use perigee_ebpf_profiler::discovery::Discovery;
 use serde_json::{Value as Json, json};
 
 use super::access;
@@ -39,6 +40,11 @@ pub(super) fn capture(
         allow: texts(&at.child("allow")),
         deny: texts(&at.child("deny")),
     };
+    let place = at.child("discovery");
+    let discovery = discovery(&place, &scope);
+    if runs {
+        check_discovery(&place, &discovery, findings);
+    }
     Some(Capture {
         enabled,
         paused: at.child("paused").flag(),
@@ -52,7 +58,7 @@ pub(super) fn capture(
         metrics: at
             .child("metrics.listen")
             .read(|scalar| units::listen_address(&scalar.text))?,
-        discovery: discovery(&at.child("discovery"), &scope),
+        discovery,
         scope,
     })
 }
@@ -139,4 +145,14 @@ fn discovery(at: &At<'_>, scope: &Scope) -> Json {
         section.insert("access".to_owned(), access);
     }
     section
+}
+
+/// Templates and conditions are known only where they are used.
+fn check_discovery(at: &At<'_>, section: &Json, findings: &mut Findings) {
+    let read = serde_json::from_value(section.clone()).map_err(|error| error.to_string());
+    let checked =
+        read.and_then(|settings| Discovery::check(&settings).map_err(|error| error.to_string()));
+    if let Err(what) = checked {
+        findings.errors.push(at.problem(what));
+    }
 }

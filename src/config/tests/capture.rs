@@ -150,6 +150,14 @@ fn values_that_cannot_be_are_named() {
         ),
         ("discovery: {units: perhaps}", "true or false"),
         (
+            "discovery: {rules: [{match: {unit: a}, service: '{{.Nobody}}'}]}",
+            "capture.discovery: rules[0].service: \"{{.Nobody}}\" is no template",
+        ),
+        (
+            "discovery: {kubernetes: {active: true}}",
+            "capture.discovery: kubernetes.pods_file is empty",
+        ),
+        (
             "gateway: {authenticaton: x}",
             "unknown key; did you mean authentication?",
         ),
@@ -169,7 +177,7 @@ fn discovery_is_handed_on_as_the_module_reads_it() {
     unheard_of: x
     rules:
       - {match: {command: ^nginx}, service: '42', labels: [a, b], layer: ~}
-    kubernetes: {active: 'true', namespaces: 'a,b'}
+    kubernetes: {active: 'true', namespaces: 'a,b', pods_file: pods.json}
 ",
     );
     let expected = serde_json::json!({
@@ -183,7 +191,7 @@ fn discovery_is_handed_on_as_the_module_reads_it() {
             "instance": "{{.Rover.HostName}}",
             "process": "{{.Process.ExeName}}",
         }],
-        "kubernetes": {"active": true, "namespaces": "a,b"},
+        "kubernetes": {"active": true, "namespaces": "a,b", "pods_file": "pods.json"},
         "access": {"allow": [], "deny": ["vault"]},
     });
     assert_eq!(config.settings.capture.discovery, expected);
@@ -206,5 +214,40 @@ fn what_is_odd_elsewhere_is_left_to_the_gateway() {
     assert_eq!(
         paths(&good(&text).warnings),
         ["sharing.servers[0].odd", "capture.odd"]
+    );
+}
+
+/// Rover's environment is often there before anybody runs a profiler here.
+#[test]
+fn what_nobody_runs_is_not_checked_for_templates() {
+    let section = "enabled: false, discovery: {kubernetes: {active: true}}";
+    good(&beside("      address: ':7'", section));
+    assert!(
+        load(&beside(
+            "      address: ':7'",
+            &section.replace("false", "true")
+        ))
+        .is_err()
+    );
+}
+
+#[test]
+fn defaults_of_discovery_are_those_of_the_module() {
+    use perigee_ebpf_profiler::discovery::Settings;
+
+    let read = |text: &str| {
+        let section = good_alone(text).settings.capture.discovery;
+        serde_json::from_value::<Settings>(section).expect("settings")
+    };
+    assert_eq!(read("capture: {}"), Settings::default());
+    let rule = "capture: {discovery: {rules: [{match: {unit: a}, service: b}]}}";
+    let bare = serde_json::json!({"rules": [{"match": {"unit": "a"}, "service": "b"}]});
+    assert_eq!(read(rule), serde_json::from_value(bare).expect("settings"));
+    let analyzer = "capture: {discovery: {kubernetes: {analyzers: [{layer: a, service_name: b}]}}}";
+    let bare =
+        serde_json::json!({"kubernetes": {"analyzers": [{"layer": "a", "service_name": "b"}]}});
+    assert_eq!(
+        read(analyzer),
+        serde_json::from_value(bare).expect("settings")
     );
 }

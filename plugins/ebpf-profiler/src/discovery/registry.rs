@@ -10,7 +10,7 @@ use super::access::Access;
 use super::command_line;
 use super::facts::{Facts, Glance, Gone, Proc};
 use super::host::Host;
-use super::kubernetes::{Analyzers, PodFile, Pods};
+use super::kubernetes::{Analyzers, KubernetesSettings, PodFile, Pods};
 use super::naming::Named;
 use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
@@ -68,14 +68,23 @@ impl Discovery {
         if !kubernetes.active {
             return Self::build(settings, None);
         }
-        if kubernetes.pods_file.as_os_str().is_empty() {
-            return Err(SettingsError::Empty {
-                field: "kubernetes.pods_file".to_owned(),
-                expected: "a file, as the API server is not asked yet",
-            });
-        }
+        check_pods_file(kubernetes)?;
         let pods = PodFile::open(&kubernetes.pods_file, &kubernetes.node_name);
         Self::build(settings, Some(Arc::new(pods)))
+    }
+
+    /// Whether one could be made of these; looks at nothing on the machine.
+    ///
+    /// # Errors
+    /// As [`Discovery::new`].
+    pub fn check(settings: &Settings) -> Result<(), SettingsError> {
+        if settings.kubernetes.active {
+            check_pods_file(&settings.kubernetes)?;
+        }
+        Access::new(&settings.access).map_err(|error| error.within("access"))?;
+        Rules::new(&settings.rules, false)?;
+        Analyzers::new(&settings.kubernetes)?;
+        Ok(())
     }
 
     /// The same with pods from elsewhere.
@@ -304,6 +313,16 @@ impl Discovery {
             known.entities = entities.cloned().collect();
         });
     }
+}
+
+fn check_pods_file(kubernetes: &KubernetesSettings) -> Result<(), SettingsError> {
+    if kubernetes.pods_file.as_os_str().is_empty() {
+        return Err(SettingsError::Empty {
+            field: "kubernetes.pods_file".to_owned(),
+            expected: "a file, as the API server is not asked yet",
+        });
+    }
+    Ok(())
 }
 
 impl Seen {
