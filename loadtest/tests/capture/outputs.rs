@@ -65,7 +65,8 @@ fn go_reads_the_pprof_file_with_names_shares_and_build_ids() {
         .lines()
         .find_map(|line| line.trim().strip_prefix("Build ID: "));
     let raw = go_pprof(&["-raw"], &file);
-    let mapping = raw.lines().find(|line| line.contains("busy-rust"));
+    let (_, mappings) = raw.split_once("Mappings").unwrap();
+    let mapping = mappings.lines().find(|line| line.contains("busy-rust"));
     let mapping = mapping.unwrap_or_else(|| panic!("no mapping of it in:\n{raw}"));
     assert!(
         mapping.contains(build_id.unwrap()),

@@ -401,15 +401,24 @@ static __always_inline void enter_cpu(struct settings *set, __u32 tid)
 	add(mine, &key, nanos);
 }
 
+/* Whether a thread could go on and only has to make room for another. The tracepoint's own argument says
+ * so of preemption within the kernel alone. */
+static __always_inline bool is_ready(struct task_struct *task)
+{
+	if (field_exists(task->__state))
+		return task->__state == 0;
+	return ((struct task_struct___before_5_14 *)task)->state == 0;
+}
+
 /* Arguments: preempt, prev, next. `prev` is still the current thread: its memory can be read. */
 static __always_inline int change_thread(__u64 *args, const bool tables)
 {
-	struct task_struct *next = (struct task_struct *)args[2];
+	struct task_struct *prev = (struct task_struct *)args[1], *next = (struct task_struct *)args[2];
 	struct settings *set = my_settings();
 
 	if (!set)
 		return 0;
-	leave_cpu(args, set, args[0], tables);
+	leave_cpu(args, set, args[0] || is_ready(prev), tables);
 	enter_cpu(set, next->pid);
 	return 0;
 }
@@ -460,9 +469,12 @@ int process_exec(__u64 *args)
 	__u32 tgid = ((struct task_struct *)args[0])->tgid;
 	struct settings *set = my_settings();
 
-	bpf_map_delete_elem(&processes, &tgid);
-	if (set && set->watch_exec)
+	if (set && set->watch_exec) {
+		bpf_map_delete_elem(&processes, &tgid);
 		tell(EVENT_EXEC, tgid, BPF_RB_FORCE_WAKEUP);
+	} else if (!bpf_map_delete_elem(&processes, &tgid)) {
+		tell(EVENT_EXEC, tgid, wake());
+	}
 	return 0;
 }
 

@@ -60,10 +60,17 @@ struct signal_struct {
 struct task_struct {
 	int pid;
 	int tgid;
+	unsigned int __state;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 };
+/* Before 5.14. */
+struct task_struct___before_5_14 {
+	long state;
+};
 #pragma clang attribute pop
+
+#define field_exists(field) __builtin_preserve_field_info(field, 2)
 
 /* The registers of interrupted code; the layout is part of the kernel's interface. */
 #if defined(__TARGET_ARCH_x86)
