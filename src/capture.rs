@@ -206,7 +206,7 @@ async fn work(settings: &Capture, opened: Option<Opened>, gateway: &Connection) 
             Err(error) => error!("{error}"),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// On a thread of its own: the kernel takes a while to check programs.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use perigee_ebpf_profiler::discovery::{Discovery, Entity};
 use perigee_ebpf_profiler::engine::ProcessEvent;
 use tokio::sync::watch;
@@ -98,11 +98,8 @@ impl Finder {
             }
         };
         note(first);
-        loop {
-            match events.recv_deadline(deadline) {
-                Ok(event) => note(event),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(event) = events.recv_deadline(deadline) {
+            note(event);
         }
         if begun.len() + ended.len() > MOST {
             return false;

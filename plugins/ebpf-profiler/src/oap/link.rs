@@ -419,6 +419,7 @@ mod tests {
             let connection = Connection {
                 address: address.to_owned(),
                 tls: tls.then(|| Tls {
+                    server_name: None,
                     config: Arc::new(config),
                 }),
                 ..Connection::default()
