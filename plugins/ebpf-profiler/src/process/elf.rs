@@ -15,8 +15,8 @@ use super::maps::Region;
 const MOST: u64 = 256 << 10;
 /// Notes before the build-id's may take this many.
 const MOST_NOTES: u64 = 64 << 10;
-/// Segments that begin within a page are mapped from the page's beginning.
-const PAGE: u64 = 4096;
+/// A name and a checksum.
+const MOST_LINK: u64 = 4096;
 
 /// What we need of a file's headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,13 +58,10 @@ impl Elf {
     /// Several segments may lie on one page of the file (lld does so); only an executable one counts,
     /// and of those the one that most of the region is from.
     pub fn bias(&self, region: &Region) -> Option<u64> {
-        let mapped = region.offset..region.offset.saturating_add(region.end - region.start);
+        let end = region.offset.saturating_add(region.end - region.start);
         let overlap = |segment: &&Segment| {
-            let (first, last) = (segment.offset, segment.offset.saturating_add(segment.size));
-            mapped
-                .end
-                .min(last)
-                .saturating_sub(mapped.start.max(first - first % PAGE))
+            let last = end.min(segment.offset.saturating_add(segment.size));
+            last.saturating_sub(region.offset.max(segment.offset))
         };
         let segment = self.segments.iter().max_by_key(overlap)?;
         let file_to_address = segment.address.wrapping_sub(segment.offset);
@@ -180,7 +177,7 @@ fn sections<H: FileHeader<Endian = Endianness>>(
         let name = names.get(section.sh_name(endian) as usize..);
         name.is_some_and(|name| name.starts_with(b".gnu_debuglink\0"))
     })?;
-    let link = content(link, PAGE)?;
+    let link = content(link, MOST_LINK)?;
     let name = str::from_utf8(link.split(|byte| *byte == 0).next()?).ok()?;
     // A name, not a path: it is looked for in directories of our choice.
     found.debug_link = (!name.is_empty() && !name.contains('/')).then(|| name.into());

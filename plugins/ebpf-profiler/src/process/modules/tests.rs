@@ -152,6 +152,11 @@ fn what_nobody_maps_is_closed_first() {
     for module in more.iter().chain([&last, &over]) {
         assert!(module.file().is_some());
     }
+    let idle = Arc::downgrade(&last);
+    drop(last);
+    let _more = open(6);
+    assert!(idle.upgrade().is_none());
+    assert!(more[0].file().is_some(), "too many, but one was idle");
 }
 
 #[test]

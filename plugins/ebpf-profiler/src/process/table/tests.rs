@@ -155,8 +155,8 @@ fn a_child_has_its_parent_s_code_until_it_is_looked_at() {
     assert_eq!(processes.refresh(8, now), Seen::Gone, "it was short");
     assert_eq!(starts(&processes, 8), [0x1000, 0x4000]);
 
-    fs::rename(dir.path().join("7"), dir.path().join("8")).unwrap();
-    fs::write(dir.path().join("8/maps"), maps(&[0x4000, 0x9000])).unwrap();
+    let child = fake_proc(8, 2, &maps(&[0x4000, 0x9000]));
+    processes.proc = Proc::at(child.path());
     assert_eq!(processes.refresh(8, now), Seen::Changed);
     assert_eq!(starts(&processes, 8), [0x4000, 0x9000]);
     assert!(processes.find(8, 0x1000).is_some(), "its past");
