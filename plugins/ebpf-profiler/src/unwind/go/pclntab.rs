@@ -247,3 +247,6 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 fn u64_at(data: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(data.get(at..)?.first_chunk().copied()?))
 }
+
+#[cfg(test)]
+mod tests;
