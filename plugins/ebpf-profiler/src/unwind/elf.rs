@@ -36,6 +36,10 @@ pub enum Machine {
 /// Hands `each` the rows of a file in ascending order, no two neighbours with the same rule.
 ///
 /// Addresses before the first row, and those of a row of [`super::Cfa::Unknown`], are not described.
+///
+/// # Errors
+///
+/// The bytes are no ELF file, or one for another processor.
 pub fn rows(file: &[u8], each: impl FnMut(Row)) -> Result<(), Error> {
     let image = Image::parse(file)?;
     let mut merge = Merge {

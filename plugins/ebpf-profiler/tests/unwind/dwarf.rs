@@ -284,6 +284,34 @@ fn a_return_from_a_signal_handler_is_described() {
     assert_eq!(offsets, [160, 120, 168]);
 }
 
+/// Where in a file the description of a function says where the function begins. What the description
+/// has in common with others is named in the word before, the function's length in the one after.
+fn description(data: &[u8], function: &str) -> usize {
+    let file = object::File::parse(data).expect("an ELF file");
+    let section = file.section_by_name(".eh_frame").expect("a section");
+    let (start, size) = section.file_range().expect("bytes");
+    let wanted = symbol(data, function);
+    let begins = |at: &u64| {
+        let word = data[(start + at) as usize..]
+            .first_chunk()
+            .expect("four bytes");
+        let relative = i64::from(i32::from_le_bytes(*word));
+        (section.address() + at).wrapping_add_signed(relative) == wanted
+    };
+    (start
+        + (0..size - 4)
+            .step_by(4)
+            .find(begins)
+            .expect("a description")) as usize
+}
+
+fn symbol(data: &[u8], name: &str) -> u64 {
+    let file = object::File::parse(data).expect("an ELF file");
+    file.symbol_by_name(name)
+        .map(|symbol| symbol.address())
+        .expect("a symbol")
+}
+
 #[test]
 fn a_broken_description_costs_its_own_range_only() {
     let programs = Programs::new();
@@ -291,35 +319,71 @@ fn a_broken_description_costs_its_own_range_only() {
         return;
     };
     let mut data = std::fs::read(&path).expect("a file");
-    let whole = Read::of(&data);
-    let (start, size, later, broken_one) = {
-        let file = object::File::parse(&*data).expect("an ELF file");
-        let section = file.section_by_name(".eh_frame").expect("a section");
-        let (start, size) = section.file_range().expect("bytes");
-        let at = |name| {
-            file.symbol_by_name(name)
-                .map(|symbol| symbol.address())
-                .expect("a symbol")
-        };
-        (start as usize, size as usize, at("variable"), at("leaf"))
-    };
-    let sections = object::File::parse(&*data).expect("an ELF file");
-    let address = sections
-        .section_by_name(".eh_frame")
-        .expect("a section")
-        .address();
-    // The description of `leaf`, which comes first: its start is relative to where it is written.
-    let position = (0..size - 4).step_by(4).find(|at| {
-        let word = i32::from_le_bytes(data[start + at..][..4].try_into().expect("four bytes"));
-        (address + *at as u64).wrapping_add_signed(word.into()) == broken_one
-    });
-    let common = start + position.expect("a description") - 4;
-    data[common..common + 4].fill(0x7f);
+    // The first of three, so that those after it are at stake.
+    let (leaf, variable) = (symbol(&data, "leaf"), symbol(&data, "variable"));
+    let at = description(&data, "leaf");
+    assert_eq!(Read::of(&data).rule(leaf), Rule::stack(8));
+    data[at - 4..at].fill(0x7f);
     let broken = Read::of(&data);
-    assert_eq!(broken.rule(broken_one), Rule::UNKNOWN);
-    assert_ne!(whole.rule(broken_one), Rule::UNKNOWN);
-    assert_eq!(broken.rule(later), whole.rule(later));
-    assert_eq!(broken.rule(later), Rule::stack(8));
+    assert_eq!(
+        (broken.rule(leaf), broken.rule(variable)),
+        (Rule::UNKNOWN, Rule::stack(8))
+    );
+}
+
+#[test]
+fn a_description_of_more_code_than_the_file_has_is_left_out() {
+    let programs = Programs::new();
+    let Some(path) = programs.c("long", SOURCE, &[]) else {
+        return;
+    };
+    let mut data = std::fs::read(&path).expect("a file");
+    let (leaf, at) = (symbol(&data, "leaf"), description(&data, "leaf"));
+    data[at + 4..at + 8].copy_from_slice(&0x7000_0000_u32.to_le_bytes());
+    let read = Read::of(&data);
+    assert_eq!(
+        (read.rule(leaf), read.rule(symbol(&data, "variable"))),
+        (Rule::UNKNOWN, Rule::stack(8))
+    );
+    // Even if the file claims to have that code.
+    let sizes = 64 + 56 * executable_segment(&data) + 32;
+    data[sizes..sizes + 16].copy_from_slice(&[0, 0, 0, 0x7f, 0, 0, 0, 0].repeat(2));
+    assert!(Read::of(&data).words() < 4096);
+}
+
+/// The number of the program header of the code.
+fn executable_segment(data: &[u8]) -> usize {
+    let header = |number: usize| &data[64 + 56 * number..][..8];
+    (0..20)
+        .find(|&number| header(number) == [1, 0, 0, 0, 5, 0, 0, 0])
+        .expect("a segment")
+}
+
+#[test]
+fn the_vdso_of_a_process_is_described() {
+    use std::os::unix::fs::FileExt;
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let Some(range) = maps
+        .lines()
+        .find(|line| line.ends_with("[vdso]"))
+        .and_then(|line| line.split_once(' '))
+    else {
+        return println!("skipped: no vDSO here");
+    };
+    let (start, end) = range.0.split_once('-').expect("a range");
+    let [start, end] =
+        [start, end].map(|digits| u64::from_str_radix(digits, 16).expect("an address"));
+    let mut data = vec![0; (end - start) as usize];
+    std::fs::File::open("/proc/self/mem")
+        .expect("memory")
+        .read_exact_at(&mut data, start)
+        .expect("the vDSO");
+    let file = object::File::parse(&*data).expect("an ELF file");
+    let mut symbols = file.dynamic_symbols();
+    let clock = symbols
+        .find(|symbol| symbol.name() == Ok("__vdso_clock_gettime"))
+        .expect("a symbol");
+    assert_eq!(Read::of(&data).rule(clock.address()), Rule::stack(8));
 }
 
 proptest! {

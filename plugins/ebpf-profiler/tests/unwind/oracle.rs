@@ -4,10 +4,11 @@ use gimli::{
     CfaRule, Encoding, EndianSlice, EvaluationResult, LittleEndian, Location, Register,
     RegisterRule, UnwindExpression, UnwindSection, UnwindTableRow, Value, X86_64,
 };
+use perigee_ebpf_profiler::unwind::arena::ARENA_WORDS;
 use perigee_ebpf_profiler::unwind::{Cfa, FramePointer, ReturnAddress, Rule, Rules, Table};
 
 /// Words of a whole arena.
-pub(crate) const MOST_WORDS: usize = 262_144;
+pub(crate) const MOST_WORDS: usize = ARENA_WORDS as usize;
 
 /// The tables of one file.
 pub(crate) struct Read {

@@ -127,3 +127,14 @@ fn a_table_that_lacks_its_text_says_so() {
     assert!(bare.lacks_text());
     assert_eq!(bare.with_text(0x1000).range(), 0x1000..0x1080);
 }
+
+#[test]
+fn a_function_outside_of_all_code_is_left_out() {
+    let mut data = table(Layout::Go116);
+    let second = data.len() - 2 * 44 - 8 - 16;
+    assert_eq!(u64_at(&data, second), Some(TEXT + 0x40));
+    data[second..second + 8].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+    let table = Pclntab::parse(&data).expect("a table");
+    assert_eq!(table.range(), TEXT..TEXT + 0x80);
+    assert!(table.function(0).is_none() && table.function(1).is_none());
+}
