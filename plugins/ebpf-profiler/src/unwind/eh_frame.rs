@@ -108,12 +108,13 @@ impl<'data> Frames<'data> {
             let next = entries
                 .peek()
                 .map_or(u64::MAX, |next| self.base + u64::from(next.start));
+            let start = self.base + u64::from(entry.start);
             let end = (self.base + u64::from(entry.end)).min(next).min(range.end);
             let offset = entry.offset & !IN_DEBUG_FRAME;
             let known_to = if entry.offset & IN_DEBUG_FRAME == 0 {
-                eh_reader.rows((offset as usize).into(), end, each)
+                eh_reader.rows((offset as usize).into(), start..end, each)
             } else {
-                debug_reader.rows((offset as usize).into(), end, each)
+                debug_reader.rows((offset as usize).into(), start..end, each)
             };
             if known_to != next {
                 each(Row {
@@ -212,27 +213,27 @@ impl<'a, S: UnwindSection<Bytes<'a>>> Reader<'a, S> {
         }
     }
 
-    /// Hands out the rows of one description up to `end`; returns the address from which none is known.
-    fn rows(&mut self, offset: S::Offset, end: u64, each: &mut dyn FnMut(Row)) -> u64 {
+    /// Hands out the rows of one description within `range`; returns the address from which none is known.
+    fn rows(&mut self, offset: S::Offset, range: Range<u64>, each: &mut dyn FnMut(Row)) -> u64 {
         let cies = &mut self.cies;
         let parsed = self
             .section
             .fde_from_offset(self.bases, offset, |section, bases, offset| {
                 cies.get(section, bases, offset)
             });
-        let Ok(fde) = parsed else { return end };
+        let Ok(fde) = parsed else { return range.start };
         let reading = Reading {
             section: &self.section,
             encoding: fde.cie().encoding(),
             machine: self.machine,
             signal: fde.is_signal_trampoline(),
         };
-        let mut known_to = fde.initial_address();
+        let mut known_to = range.start;
         let Ok(mut table) = fde.rows(&self.section, self.bases, &mut self.context) else {
             return known_to;
         };
         while let Ok(Some(row)) = table.next_row() {
-            if row.start_address() >= end {
+            if row.start_address() >= range.end {
                 break;
             }
             each(Row {
@@ -241,7 +242,7 @@ impl<'a, S: UnwindSection<Bytes<'a>>> Reader<'a, S> {
             });
             known_to = row.end_address();
         }
-        known_to.min(end)
+        known_to.min(range.end)
     }
 }
 
@@ -278,8 +279,8 @@ fn descriptions<'a>(data: &'a [u8], common: u32) -> impl Iterator<Item = usize> 
     std::iter::from_fn(move || {
         loop {
             let start = at;
-            let mut content = start + 4;
             let mut length = u64::from(word(start)?);
+            let mut content = start + 4;
             if length == u64::from(u32::MAX) {
                 length = u64::from_le_bytes(data.get(content..)?.first_chunk().copied()?);
                 content += 8;

@@ -3,7 +3,9 @@
 //! Files are given as bytes (callers map them) and read in place; rows are handed out one by one in
 //! ascending order, so that a big file costs little memory.
 
-use object::elf::{EM_AARCH64, EM_X86_64, PF_X};
+use std::ops::Range;
+
+use object::elf::{EM_AARCH64, EM_X86_64, PF_X, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection};
 
@@ -34,6 +36,10 @@ pub enum Machine {
 /// Hands `each` the rows of a file in ascending order, no two neighbours with the same rule.
 ///
 /// Addresses before the first row, and those of a row of [`super::Cfa::Unknown`], are not described.
+///
+/// # Errors
+///
+/// The bytes are no ELF file, or one for another processor.
 pub fn rows(file: &[u8], each: impl FnMut(Row)) -> Result<(), Error> {
     let image = Image::parse(file)?;
     let mut merge = Merge {
@@ -113,38 +119,36 @@ impl<'data> Image<'data> {
 
     /// `length` bytes of code at an address.
     pub(super) fn code(&self, address: u64, length: usize) -> Option<&'data [u8]> {
-        let segment = self.executable().find(|segment| {
-            let start = segment.p_vaddr(LittleEndian);
-            (start..start.saturating_add(segment.p_filesz(LittleEndian))).contains(&address)
-        })?;
-        let data = segment.data(LittleEndian, self.file.data()).ok()?;
-        let at = usize::try_from(address - segment.p_vaddr(LittleEndian)).ok()?;
-        data.get(at..at.checked_add(length)?)
+        self.executable().find_map(|(start, data)| {
+            let at = usize::try_from(address.checked_sub(start)?).ok()?;
+            data.get(at..at.checked_add(length)?)
+        })
     }
 
     /// The lowest address of code.
     pub(super) fn first_code(&self) -> u64 {
-        self.executable()
-            .map(|segment| segment.p_vaddr(LittleEndian))
-            .min()
-            .unwrap_or(0)
+        self.executable().map(|(start, _)| start).min().unwrap_or(0)
     }
 
     /// Whether a range of addresses lies in code that is in the file.
-    pub(super) fn is_code(&self, range: &std::ops::Range<u64>) -> bool {
-        self.executable().any(|segment| {
-            let start = segment.p_vaddr(LittleEndian);
-            let end = start.saturating_add(segment.p_filesz(LittleEndian));
+    pub(super) fn is_code(&self, range: &Range<u64>) -> bool {
+        self.executable().any(|(start, data)| {
+            let end = start.saturating_add(data.len() as u64);
             start <= range.start && range.start < range.end && range.end <= end
         })
     }
 
-    fn executable(
-        &self,
-    ) -> impl Iterator<Item = &'data object::elf::ProgramHeader64<LittleEndian>> {
-        self.file.elf_program_headers().iter().filter(|segment| {
-            segment.p_type(LittleEndian) == object::elf::PT_LOAD
-                && segment.p_flags(LittleEndian) & PF_X != 0
-        })
+    /// The executable segments: addresses and bytes.
+    fn executable(&self) -> impl Iterator<Item = (u64, &'data [u8])> {
+        self.file
+            .elf_program_headers()
+            .iter()
+            .filter(|segment| {
+                segment.p_type(LittleEndian) == PT_LOAD && segment.p_flags(LittleEndian) & PF_X != 0
+            })
+            .filter_map(|segment| {
+                let data = segment.data(LittleEndian, self.file.data()).ok()?;
+                Some((segment.p_vaddr(LittleEndian), data))
+            })
     }
 }

@@ -6,9 +6,10 @@
 //!
 //! # Decisions
 //!
-//! 2026-11-21: functions that switch stacks (`SPWRITE`: `systemstack`, `asmcgocall`, `cgocallback`, the vDSO's
-//! callers) keep their frame pointer meanwhile, so they are walked by it where the code shows that they set
-//! it. Go's own traceback gives up there or uses the goroutine's saved state, which we cannot read.
+//! 2026-11-21: functions that switch stacks (`SPWRITE`: `systemstack`, `asmcgocall`, `cgocallback`, the
+//! vDSO's callers) keep their frame pointer meanwhile, so they are walked by it where the code shows that
+//! they set it, which they do from Go 1.21 on. Go's own traceback gives up there or uses the goroutine's
+//! saved state, which we cannot read.
 
 mod image;
 mod pclntab;
@@ -62,6 +63,16 @@ impl<'data> Functions<'data> {
     pub fn rows(&self, image: &Image<'_>, each: &mut dyn FnMut(Row)) {
         for index in 0..self.table.len() {
             let Some(function) = self.table.function(index) else {
+                let start = self
+                    .table
+                    .entry(index)
+                    .filter(|start| self.range().contains(start));
+                if let Some(address) = start {
+                    each(Row {
+                        address,
+                        rule: Rule::UNKNOWN,
+                    });
+                }
                 continue;
             };
             if function.is_first() {
@@ -183,7 +194,7 @@ impl<'data> Functions<'data> {
         }
         let (range, _) = self.table.depths(function).find(|&(_, depth)| depth > 0)?;
         let length = match self.machine {
-            Machine::X86_64 => frame_made_x86_64(image.code(range.start - 1, 17)?)?,
+            Machine::X86_64 => frame_made_x86_64(image.code(range.start.checked_sub(1)?, 17)?)?,
             Machine::Aarch64 => frame_made_aarch64(image.code(range.start, 12)?)?,
         };
         Some(range.start + length)
@@ -200,29 +211,18 @@ fn with_frame_pointer(rule: Rule, frame_pointer_offset: i32) -> Rule {
 
 /// How many bytes after the stack grew the frame pointer is set, from the byte before on.
 fn frame_made_x86_64(code: &[u8]) -> Option<u64> {
-    match code {
-        // push rbp; mov rbp, rsp: Go 1.21 and later.
-        [0x55, 0x48, 0x89, 0xe5, ..] => Some(3),
-        // sub rsp, n; mov [rsp + n - 8], rbp; lea rbp, [rsp + n - 8], with offsets of 1 and 4 bytes.
-        [_, 0x48, 0x89, 0x6c, 0x24, _, 0x48, 0x8d, 0x6c, 0x24, ..] => Some(10),
-        [
-            _,
-            0x48,
-            0x89,
-            0xac,
-            0x24,
-            _,
-            _,
-            _,
-            _,
-            0x48,
-            0x8d,
-            0xac,
-            0x24,
-            ..,
-        ] => Some(16),
-        _ => None,
+    let has =
+        |at: usize, bytes: [u8; 4]| code.get(at..).is_some_and(|code| code.starts_with(&bytes));
+    // push rbp; mov rbp, rsp: Go 1.21 and later.
+    if has(0, [0x55, 0x48, 0x89, 0xe5]) {
+        return Some(3);
     }
+    // sub rsp, n; mov [rsp + n - 8], rbp; lea rbp, [rsp + n - 8]: offsets of one byte, of four.
+    if has(1, [0x48, 0x89, 0x6c, 0x24]) && has(6, [0x48, 0x8d, 0x6c, 0x24]) {
+        return Some(10);
+    }
+    let long = has(1, [0x48, 0x89, 0xac, 0x24]) && has(9, [0x48, 0x8d, 0xac, 0x24]);
+    long.then_some(16)
 }
 
 /// The same: `sub x29, sp, #8` is one of the next three instructions.

@@ -11,7 +11,7 @@
 //! 2. Find the mapping of `pc`. Its rule: with [`Walk::Rule`] rule number `word`; with [`Walk::Table`] the
 //!    row at `pc - base`; else, and outside of the table's pages, [`Cfa::Unknown`].
 //! 3. Unknown, and interrupted, and the frame is the innermost: if the code at `ip` shows that the frame is
-//!    not made yet or no more ([`prologue`]), take the rule for that instead.
+//!    not made yet or no more (`walk/prologue.rs`), take the rule for that instead.
 //! 4. [`Cfa::End`]: complete. [`Cfa::Unsupported`]: unsupported. [`Cfa::Signal`]: read `sp`, `fp`, `ip`
 //!    (and `link`) relative to `sp`; the next frame is interrupted.
 //! 5. Unknown: `fp` of zero ends the stack, unless the frame is the innermost. Else `fp` has to be a

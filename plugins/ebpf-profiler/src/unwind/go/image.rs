@@ -40,7 +40,7 @@ fn section<'data>(image: &Image<'data>) -> Option<(u64, &'data [u8])> {
             let at = (0..data.len())
                 .step_by(8)
                 .find(|&at| Pclntab::begins(data.get(at..).unwrap_or_default()))?;
-            Some((address + at as u64, data.get(at..)?))
+            Some((address.wrapping_add(at as u64), data.get(at..)?))
         })
     })
 }

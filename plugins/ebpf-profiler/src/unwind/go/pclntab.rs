@@ -123,9 +123,13 @@ impl<'data> Pclntab<'data> {
         (address < self.entry(self.len)?).then(|| low.checked_sub(1))?
     }
 
-    /// What is known of a function; none if its range is empty or its record broken.
+    /// What is known of a function; none if its range is empty or outside of all code, or its record
+    /// broken.
     pub(super) fn function(&self, index: usize) -> Option<Function> {
-        let range = self.entry(index)?..self.entry(index + 1)?;
+        let (range, all) = (self.entry(index)?..self.entry(index + 1)?, self.range());
+        if range.start < all.start || range.end > all.end || range.is_empty() {
+            return None;
+        }
         let (address_size, flags) = match self.layout {
             Layout::Go116 => (8, 41),
             Layout::Go118 => (4, 37),
@@ -138,7 +142,7 @@ impl<'data> Pclntab<'data> {
             _ => u32_at(self.functions, index.checked_mul(8)? + 4)? as usize,
         };
         let record = self.functions.get(offset..)?;
-        (range.start < range.end).then_some(Function {
+        Some(Function {
             range,
             name: u32_at(record, address_size)?,
             depths: u32_at(record, address_size + 12)?,
@@ -172,7 +176,7 @@ impl<'data> Pclntab<'data> {
     }
 
     /// Where a function begins; one past the last one, where that ends.
-    fn entry(&self, index: usize) -> Option<u64> {
+    pub(super) fn entry(&self, index: usize) -> Option<u64> {
         match self.layout {
             Layout::Go116 => u64_at(self.functions, index.checked_mul(16)?),
             _ => self
@@ -247,3 +251,6 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 fn u64_at(data: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(data.get(at..)?.first_chunk().copied()?))
 }
+
+#[cfg(test)]
+mod tests;
