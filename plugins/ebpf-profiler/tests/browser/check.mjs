@@ -184,13 +184,29 @@ async function keys(page, inwards, outwards) {
   assert(names(await look(page)).includes('_start'));
 }
 
-// A tall picture opens at its root, with the heading in view.
+// A tall picture opens at its root and keeps it in view; so it does the heading, wherever one scrolls.
 async function sticks(page) {
-  const { box } = await find(page, 'all');
   const { height } = (await look(page)).page;
-  assert(box.top > height / 2 && box.bottom <= height, JSON.stringify(box));
-  await page.click([200, 76]);
-  assert.match((await look(page)).focus, /^Search/);
+  const inView = async (name) => {
+    const { box } = await find(page, name);
+    assert(box.top > 104 && box.bottom <= height, `${name}: ${JSON.stringify(box)}`);
+  };
+  await inView('all');
+  await page.move(await centre(page, 'all'));
+  const { tip } = await look(page);
+  assert(tip.box.top >= 0 && tip.box.bottom <= height, JSON.stringify(tip));
+  // Lower without the deep stack, then tall again.
+  await page.click(await centre(page, 'serve'));
+  await inView('all');
+  await page.click(middle((await look(page)).reset));
+  await inView('all');
+  for (const place of [0, 500]) {
+    await page.ask((place) => window.scrollTo(0, place), place);
+    await page.settle();
+    await page.click([200, 76]);
+    assert.match((await look(page)).focus, /^Search/, `at ${place}`);
+    await page.ask(() => document.activeElement.blur());
+  }
 }
 
 const PRICE = {
