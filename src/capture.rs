@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use perigee_ebpf_profiler::engine::Opened;
+use perigee_ebpf_profiler::engine::{Opened, Refused};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -212,7 +212,12 @@ async fn work(settings: &Capture, opened: Option<Opened>, gateway: &Connection) 
 /// On a thread of its own: the kernel takes a while to check programs.
 async fn open(settings: &Capture) -> Option<Opened> {
     let settings = module::for_tasks(settings);
-    let opened = tokio::task::spawn_blocking(move || module::open(&settings)).await;
+    let opened = tokio::task::spawn_blocking(move || {
+        let opened = module::open(&settings)?;
+        opened.announce_off_cpu();
+        Ok(opened)
+    });
+    let opened: Result<Result<_, Refused>, _> = opened.await;
     match opened {
         Ok(Ok(capture)) => Some(capture),
         Ok(Err(refused)) => {

@@ -8,7 +8,6 @@ use perigee_ebpf_profiler::discovery::{self, Discovery, SettingsError};
 use perigee_ebpf_profiler::engine::{self, Access, Opened, Refused, Settings};
 use perigee_ebpf_profiler::oap::link::LinkError;
 use perigee_ebpf_profiler::oap::{self, Agent};
-use perigee_ebpf_profiler::tier::Tier;
 use regex::Regex;
 use tokio::sync::watch;
 
@@ -30,13 +29,12 @@ pub(super) async fn work(
     opened: Opened,
     gateway: &Connection,
 ) -> Result<Infallible, WorkError> {
-    let mut agent = oap::Settings {
+    let agent = oap::Settings {
         connection: gateway.to_settings(),
         period: settings.on_cpu_period,
         minimum: settings.off_cpu_minimum,
         ..oap::Settings::default()
     };
-    agent.profilable = opened.on_cpu != Tier::Off;
     let (sender, entities) = watch::channel(Arc::from([]));
     let agent = Agent::new(agent, Arc::clone(&opened.capture), entities)?;
     let mut discovered: discovery::Settings = serde_json::from_value(settings.discovery.clone())?;

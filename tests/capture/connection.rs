@@ -94,6 +94,7 @@ async fn tls_with_a_certificate_of_its_own_and_a_token_reaches_the_gateway() {
             address: format!("localhost:{}", address.port()),
             tls: Some(Tls {
                 config: Arc::new(move || current.load()),
+                server_name: None,
             }),
             ..Connection::default()
         },

@@ -84,18 +84,16 @@ struct {
 #define COPY_ID (1ULL << 63)
 #define HASH_START 0xcbf29ce484222325ULL
 
-struct context {
-	void *ctx;
-	struct room *room;
-	struct counters *counters;
-	__u32 tgid, tid;
-};
-
 static __always_inline struct counters *my_counters(void)
 {
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&counters, &zero);
+}
+
+static __always_inline struct room *my_room(__u32 number)
+{
+	return bpf_map_lookup_elem(&rooms, &number);
 }
 
 static __always_inline struct settings *my_settings(void)
@@ -122,11 +120,21 @@ static __always_inline struct target *find_target(const struct settings *set, __
 	return bpf_map_lookup_elem(&targets, &key);
 }
 
-/* Puts a stack into the dictionary. Returns 0 when it could not be sent. */
-static __always_inline __u64 remember(struct context *c, struct stack_event *stack, __u64 id)
-{
-	__u32 one = 1, frames = stack->frames;
+/* Functions that are not static are verified by themselves, once, whatever calls them. */
 
+/* Puts a room's stack, of the kernel or of the program, into the dictionary under a number made of `id`,
+ * which is the answer; 0 when it could not be sent. */
+__noinline __u64 remember(__u32 number, __u32 of_kernel, __u32 tgid, __u64 id)
+{
+	struct counters *mine = my_counters();
+	struct room *room = my_room(number);
+	struct stack_event *stack;
+	__u32 one = 1, frames;
+
+	if (!room || !mine)
+		return 0;
+	stack = of_kernel ? &room->kernel : &room->user;
+	frames = stack->frames;
 	/* The uppermost bit is for copies; 0 is for no stack. */
 	id = (id & ~COPY_ID) | 1;
 	if (bpf_map_lookup_elem(&known, &id))
@@ -134,10 +142,10 @@ static __always_inline __u64 remember(struct context *c, struct stack_event *sta
 	if (frames > DEPTH)
 		return 0;
 	stack->head.kind = EVENT_STACK;
-	stack->head.tgid = c->tgid;
+	stack->head.tgid = tgid;
 	stack->id = id;
 	if (bpf_ringbuf_output(&events, stack, 24 + 8 * frames, wake())) {
-		c->counters->ring_full++;
+		mine->ring_full++;
 		return 0;
 	}
 	bpf_map_update_elem(&known, &id, &one, BPF_ANY);
@@ -145,14 +153,19 @@ static __always_inline __u64 remember(struct context *c, struct stack_event *sta
 }
 
 /* Hands registers and stack to user space. Returns the number under which it will know the stack. */
-static __always_inline __u64 leave_to_user(struct context *c, const struct registers *at)
+__noinline __u64 leave_to_user(const struct registers *at, __u32 number, __u32 tgid)
 {
-	struct copy_event *copy = &c->room->copy;
+	struct counters *mine = my_counters();
+	struct room *room = my_room(number);
 	__u32 length = 0, part;
+	struct copy_event *copy;
 
+	if (!at || !room || !mine)
+		return 0;
+	copy = &room->copy;
 	copy->head.kind = EVENT_COPY;
-	copy->head.tgid = c->tgid;
-	copy->id = COPY_ID | (__u64)bpf_get_smp_processor_id() << 40 | ++c->room->copies;
+	copy->head.tgid = tgid;
+	copy->id = COPY_ID | (__u64)number << 60 | (__u64)bpf_get_smp_processor_id() << 40 | ++room->copies;
 	copy->ip = at->ip;
 	copy->sp = at->sp;
 	copy->fp = at->fp;
@@ -174,10 +187,10 @@ static __always_inline __u64 leave_to_user(struct context *c, const struct regis
 	}
 	copy->length = length;
 	if (length > COPY || bpf_ringbuf_output(&events, copy, sizeof(*copy) - COPY + length, BPF_RB_FORCE_WAKEUP)) {
-		c->counters->ring_full++;
+		mine->ring_full++;
 		return 0;
 	}
-	c->counters->copies++;
+	mine->copies++;
 	return copy->id;
 }
 
@@ -199,24 +212,30 @@ static __always_inline void user_registers(struct registers *at, const struct pt
 	at->link = REGS_LINK(regs);
 }
 
-static __always_inline __u64 user_stack(struct context *c, const struct registers *at)
+/* The number of a user stack; 0 when it is lost. */
+__noinline __u64 user_stack(const struct registers *at, __u32 number, __u32 tgid)
 {
-	struct process *process = bpf_map_lookup_elem(&processes, &c->tgid);
-	struct stack_event *out = &c->room->user;
-	struct walk walk = { .at = *at, .hash = HASH_START, .ip = out->ip };
+	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
+	struct counters *mine = my_counters();
+	struct room *room = my_room(number);
+	struct walk walk = { .hash = HASH_START, .process = process };
 
-	if (!process)
-		return leave_to_user(c, at);
-	walk.process = process;
-	walk.first = process->first;
-	walk.count = process->count;
-	walk_stack(&walk);
-	if (walk.end == END_UNMAPPED)
-		return leave_to_user(c, at);
-	count_end(c->counters, walk.end);
-	out->frames = walk.frames;
-	out->end = walk.end;
-	return remember(c, out, walk.hash);
+	if (!at || !room || !mine)
+		return 0;
+	if (process) {
+		walk.at = *at;
+		walk.ip = room->user.ip;
+		walk.first = process->first;
+		walk.count = process->count;
+		walk_stack(&walk);
+		if (walk.end != END_UNMAPPED) {
+			count_end(mine, walk.end);
+			room->user.frames = walk.frames;
+			room->user.end = walk.end;
+			return remember(number, 0, tgid, walk.hash);
+		}
+	}
+	return leave_to_user(at, number, tgid);
 }
 
 struct hashing {
@@ -233,16 +252,11 @@ static long hash_frame(__u32 i, struct hashing *hashing)
 	return 0;
 }
 
-/* A stack as the kernel's helper has left it in `out`. `loops`: whether the kernel has bpf_loop. */
-static __always_inline __u64 remember_as_is(struct context *c, struct stack_event *out, long bytes, __u32 end,
-					    const bool loops)
+/* The number of a stack that a helper of the kernel has left in `out`. `loops`: whether there is bpf_loop. */
+static __always_inline __u64 hash_of(struct stack_event *out, const bool loops)
 {
 	struct hashing hashing = { .ip = out->ip, .hash = HASH_START };
 
-	if (bytes <= 0)
-		return 0;
-	out->frames = (__u32)bytes >> 3;
-	out->end = end;
 	if (loops) {
 		bpf_loop(out->frames, hash_frame, &hashing, 0);
 	} else {
@@ -251,23 +265,32 @@ static __always_inline __u64 remember_as_is(struct context *c, struct stack_even
 				break;
 		}
 	}
-	return remember(c, out, hashing.hash);
+	return hashing.hash;
 }
 
-static __always_inline __u64 kernel_stack(struct context *c, const bool loops)
+static __always_inline __u64 kernel_stack(void *ctx, struct room *room, __u32 number, __u32 tgid, const bool loops)
 {
-	struct stack_event *out = &c->room->kernel;
+	struct stack_event *out = &room->kernel;
+	long bytes = bpf_get_stack(ctx, out->ip, sizeof(out->ip), 0);
 
-	return remember_as_is(c, out, bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), 0), END_KERNEL, loops);
+	if (bytes <= 0)
+		return 0;
+	out->frames = (__u32)bytes >> 3;
+	out->end = END_KERNEL;
+	return remember(number, 1, tgid, hash_of(out, loops));
 }
 
 /* By frame pointers alone: for kernels without bpf_loop, which the tables need. */
-static __always_inline __u64 user_frames(struct context *c)
+static __always_inline __u64 user_frames(void *ctx, struct room *room, __u32 number, __u32 tgid)
 {
-	struct stack_event *out = &c->room->user;
-	long bytes = bpf_get_stack(c->ctx, out->ip, sizeof(out->ip), BPF_F_USER_STACK);
+	struct stack_event *out = &room->user;
+	long bytes = bpf_get_stack(ctx, out->ip, sizeof(out->ip), BPF_F_USER_STACK);
 
-	return remember_as_is(c, out, bytes, END_UNKNOWN, 0);
+	if (bytes <= 0)
+		return 0;
+	out->frames = (__u32)bytes >> 3;
+	out->end = END_UNKNOWN;
+	return remember(number, 0, tgid, hash_of(out, 0));
 }
 
 static __always_inline void add(struct counters *mine, const struct count_key *key, __u64 nanos)
@@ -290,48 +313,47 @@ static __always_inline void add(struct counters *mine, const struct count_key *k
 
 static __always_inline int sample(struct bpf_perf_event_data *ctx, const bool tables)
 {
-	__u64 who = bpf_get_current_pid_tgid();
-	struct context c = { .ctx = ctx, .tgid = who >> 32, .tid = (__u32)who };
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct settings *set = my_settings();
-	struct count_key key = { .tgid = c.tgid, .period = ctx->sample_period };
+	struct counters *mine = my_counters();
+	struct count_key key = { .tgid = tgid, .period = ctx->sample_period };
+	struct room *room = my_room(ROOM_SAMPLE);
 	bool in_user = REGS_IN_USER(&ctx->regs);
-	__u32 room = ROOM_SAMPLE;
+	struct registers at = {
+		.ip = REGS_IP(&ctx->regs),
+		.sp = REGS_SP(&ctx->regs),
+		.fp = REGS_FP(&ctx->regs),
+		.link = REGS_LINK(&ctx->regs),
+	};
 	struct task_struct *task;
-	struct registers at;
 
-	if (!c.tgid || !set || !find_target(set, c.tgid, key.period))
+	/* The compiler must not choose between the context's registers and others below. */
+	barrier();
+	if (!tgid || !set || !mine || !room || !find_target(set, tgid, key.period))
 		return 0;
-	c.room = bpf_map_lookup_elem(&rooms, &room);
-	c.counters = my_counters();
-	if (!c.room || !c.counters)
-		return 0;
-	c.counters->samples++;
+	mine->samples++;
 	if (!in_user) {
-		key.kernel = kernel_stack(&c, tables);
+		key.kernel = kernel_stack(ctx, room, ROOM_SAMPLE, tgid, tables);
 		if (!key.kernel)
 			return 0;
 	}
 	if (!tables) {
-		key.user = user_frames(&c);
-	} else if (in_user) {
-		at.ip = REGS_IP(&ctx->regs);
-		at.sp = REGS_SP(&ctx->regs);
-		at.fp = REGS_FP(&ctx->regs);
-		at.link = REGS_LINK(&ctx->regs);
-		key.user = user_stack(&c, &at);
-		if (!key.user)
-			return 0;
+		key.user = user_frames(ctx, room, ROOM_SAMPLE, tgid);
 	} else {
-		task = bpf_get_current_task_btf();
-		if (task->mm) {
+		if (!in_user) {
+			task = bpf_get_current_task_btf();
+			/* A thread of the kernel has no user stack. */
+			in_user = task->mm != NULL;
 			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
-			key.user = user_stack(&c, &at);
+		}
+		if (in_user) {
+			key.user = user_stack(&at, ROOM_SAMPLE, tgid);
 			if (!key.user)
 				return 0;
 		}
 	}
 	key.epoch = set->epoch;
-	add(c.counters, &key, key.period);
+	add(mine, &key, key.period);
 	return 0;
 }
 
@@ -347,34 +369,31 @@ int on_cpu_frames(struct bpf_perf_event_data *ctx)
 	return sample(ctx, 0);
 }
 
-static __always_inline void leave_cpu(void *ctx, struct settings *set, bool preempted, const bool tables)
+static __always_inline void leave_cpu(void *ctx, struct settings *set, bool ready, const bool tables)
 {
 	__u64 who = bpf_get_current_pid_tgid();
-	struct context c = { .ctx = ctx, .tgid = who >> 32, .tid = (__u32)who };
-	struct wait wait = { .tgid = c.tgid, .flags = preempted ? COUNT_PREEMPTED : 0 };
-	__u32 room = ROOM_SWITCH;
+	__u32 tgid = who >> 32, tid = (__u32)who;
+	struct wait wait = { .tgid = tgid, .flags = ready ? COUNT_PREEMPTED : 0 };
+	struct counters *mine = my_counters();
+	struct room *room = my_room(ROOM_SWITCH);
 	struct task_struct *task;
 	struct registers at;
 
-	if (!c.tgid || !find_target(set, c.tgid, 0))
+	if (!tgid || !mine || !room || !find_target(set, tgid, 0))
 		return;
-	c.room = bpf_map_lookup_elem(&rooms, &room);
-	c.counters = my_counters();
-	if (!c.room || !c.counters)
-		return;
-	wait.kernel = kernel_stack(&c, tables);
+	wait.kernel = kernel_stack(ctx, room, ROOM_SWITCH, tgid, tables);
 	if (tables) {
 		task = bpf_get_current_task_btf();
 		if (task->mm) {
 			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
-			wait.user = user_stack(&c, &at);
+			wait.user = user_stack(&at, ROOM_SWITCH, tgid);
 		}
 	} else {
-		wait.user = user_frames(&c);
+		wait.user = user_frames(ctx, room, ROOM_SWITCH, tgid);
 	}
 	wait.since = bpf_ktime_get_ns();
-	if (bpf_map_update_elem(&waits, &c.tid, &wait, BPF_ANY))
-		c.counters->waits_full++;
+	if (bpf_map_update_elem(&waits, &tid, &wait, BPF_ANY))
+		mine->waits_full++;
 }
 
 static __always_inline void enter_cpu(struct settings *set, __u32 tid)

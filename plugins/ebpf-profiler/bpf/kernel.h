@@ -18,6 +18,7 @@ typedef _Bool bool;
 #define __type(name, type) typeof(type) *name
 #define __array(name, type) typeof(type) *name[]
 #define NULL ((void *)0)
+#define barrier() __asm__ volatile("" ::: "memory")
 
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum {

@@ -7,6 +7,7 @@
 
 pub mod demangle;
 pub mod elf;
+pub mod go;
 pub mod kallsyms;
 pub mod kernel;
 pub mod names;

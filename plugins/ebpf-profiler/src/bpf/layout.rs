@@ -228,6 +228,9 @@ pub struct Copied {
 /// Where the instruction pointer lies in [`Copied::code`].
 pub const CODE_BEFORE: usize = 4;
 
+/// `PERF_CONTEXT_MAX`: what is above is no address.
+const MARKS: u64 = -4095_i64 as u64;
+
 impl Event {
     /// Reads what a program wrote.
     #[must_use]
@@ -240,6 +243,8 @@ impl Event {
                 let length = 8 * u32_at(16)? as usize;
                 let frames = bytes.get(24..24 + length)?.chunks_exact(8);
                 let frames = frames.filter_map(|it| Some(u64::from_ne_bytes(it.try_into().ok()?)));
+                // The kernel puts marks between frames where it was interrupted itself.
+                let frames = frames.filter(|address| *address < MARKS);
                 Self::Stack {
                     id: u64_at(8)?,
                     end: End::of(u32_at(20)?),

@@ -7,9 +7,6 @@ use std::{io, process};
 
 use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{Array, HashMap, IterableMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::perf_event::{
-    PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
-};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, PerfEvent, ProgramError};
 use aya::sys::Stats;
@@ -20,6 +17,7 @@ use super::layout::{
     ARENA_WORDS, Count, CountKey, Counters, Event, MAX_ARENAS, MAX_MAPPINGS, MAX_RULES, Process,
     Settings, Target, TargetKey, Words,
 };
+use super::perf;
 use super::shared::Shared;
 use crate::unwind::{Mapping, Rule};
 
@@ -80,6 +78,9 @@ fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     }
 }
 
+/// A program and its tracepoint.
+type Trace = (&'static str, &'static str);
+
 /// The loaded object. What it attached is detached when it is dropped, or when our process ends.
 pub struct Programs {
     ebpf: Ebpf,
@@ -94,9 +95,11 @@ pub struct Programs {
     rules: Shared<Rule>,
     mappings: Shared<Mapping>,
     settings: Shared<Settings>,
-    clocks: Owned<u32, Vec<PerfEventLinkId>>,
+    clocks: Owned<u32, Vec<OwnedFd>>,
     switches: Option<BtfTracePointLinkId>,
     walk: Walker,
+    /// What the kernel says of its types; 20 MiB.
+    types: Option<Btf>,
 }
 
 /// How the programs find a frame's caller.
@@ -165,7 +168,6 @@ impl Programs {
             .btf(btf.as_ref())
             .load(OBJECT)
             .map_err(failed("BPF maps"))?;
-        drop(btf);
         let mut settings: Shared<Settings> = share(&mut ebpf, "settings", 1)?;
         settings.set(
             0,
@@ -189,6 +191,7 @@ impl Programs {
             clocks: Owned::new(),
             switches: None,
             walk,
+            types: btf,
             ebpf,
         })
     }
@@ -202,41 +205,23 @@ impl Programs {
         if self.clocks.contains_key(&nanos) {
             return Ok(());
         }
-        let cpus = aya::util::online_cpus().map_err(|(_, e)| failed("list of CPUs")(e))?;
-        let program = self.sampler()?;
-        let mut links = Vec::with_capacity(cpus.len());
+        let cpus = perf::online_cpus().map_err(failed("list of CPUs"))?;
+        let program = self.sampler()?.fd().map_err(failed("on-CPU program"))?;
+        let mut clocks = Vec::with_capacity(cpus.len());
         for cpu in cpus {
-            let link = program.attach(
-                PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                PerfEventScope::AllProcessesOneCpu { cpu },
-                SamplePolicy::Period(u64::from(nanos)),
-                false,
-            );
-            match link {
-                Ok(link) => links.push(link),
-                Err(error) => {
-                    for link in links {
-                        // What is not there any more need not be detached.
-                        let _ = program.detach(link);
-                    }
-                    return Err(failed("clock of a CPU")(error));
-                }
-            }
+            let clock = perf::open_cpu_clock(cpu, period).map_err(failed("clock of a CPU"))?;
+            perf::attach(clock.as_fd(), program.as_fd()).map_err(failed("program at a clock"))?;
+            clocks.push(clock);
         }
-        self.clocks.insert(nanos, links);
+        self.clocks.insert(nanos, clocks);
         Ok(())
     }
 
     /// Ends what `start_clock` began.
     pub fn stop_clock(&mut self, period: Duration) {
         let nanos = u32::try_from(period.as_nanos()).unwrap_or(u32::MAX);
-        let links = self.clocks.remove(&nanos).unwrap_or_default();
-        if let Ok(program) = self.sampler() {
-            for link in links {
-                // A CPU that went away took its clock along.
-                let _ = program.detach(link);
-            }
-        }
+        // Closed, they stop.
+        self.clocks.remove(&nanos);
     }
 
     fn sampler(&mut self) -> Result<&mut PerfEvent, KernelError> {
@@ -252,34 +237,57 @@ impl Programs {
         Ok(program)
     }
 
-    /// Loads and attaches programs at tracepoints of the kernel. Its types are read each time and not kept:
-    /// they take 20 MiB.
-    fn trace(
-        &mut self,
-        wanted: &[(&'static str, &str)],
-    ) -> Result<Vec<BtfTracePointLinkId>, KernelError> {
-        let mut links = Vec::with_capacity(wanted.len());
-        let mut btf = None;
+    /// Loads programs at tracepoints of the kernel, unless they are loaded.
+    fn load_traces(&mut self, wanted: &[Trace]) -> Result<(), KernelError> {
         for &(name, tracepoint) in wanted {
-            let program: &mut BtfTracePoint = self
-                .ebpf
-                .program_mut(name)
-                .ok_or_else(|| failed(name)("not in the object"))?
-                .try_into()
-                .map_err(failed::<ProgramError>(name))?;
-            if program.fd().is_err() {
-                let types = match btf.take() {
-                    Some(types) => types,
-                    None => Btf::from_sys_fs().map_err(failed("the kernel's types (BTF)"))?,
-                };
-                program.load(tracepoint, &types).map_err(failed(name))?;
-                btf = Some(types);
+            if self.trace(name)?.fd().is_ok() {
+                continue;
             }
-            links.push(program.attach().map_err(failed(name))?);
+            let types = match self.types.take() {
+                Some(types) => types,
+                None => Btf::from_sys_fs().map_err(failed("the kernel's types (BTF)"))?,
+            };
+            let loaded = self.trace(name)?.load(tracepoint, &types);
+            self.types = Some(types);
+            loaded.map_err(failed(name))?;
         }
-        drop(btf);
+        Ok(())
+    }
+
+    fn attach_traces(&mut self, wanted: &[Trace]) -> Result<Vec<BtfTracePointLinkId>, KernelError> {
+        self.load_traces(wanted)?;
+        let attach = |(name, _): &Trace| self.trace(name)?.attach().map_err(failed(name));
+        wanted.iter().map(attach).collect()
+    }
+
+    fn trace(&mut self, name: &'static str) -> Result<&mut BtfTracePoint, KernelError> {
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or_else(|| failed(name)("not in the object"))?;
+        program.try_into().map_err(failed::<ProgramError>(name))
+    }
+
+    /// Gives back the memory that only loading needs.
+    pub fn forget_types(&mut self) {
+        self.types = None;
         give_back_memory();
-        Ok(links)
+    }
+
+    /// Loads the program that samples, so that it is known whether the kernel takes it.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn load_sampler(&mut self) -> Result<(), KernelError> {
+        self.sampler().map(drop)
+    }
+
+    /// Loads the program that counts waits, so that it is known whether the kernel takes it.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn load_switches(&mut self) -> Result<(), KernelError> {
+        let loaded = self.load_traces(&[(self.walk.switches(), "sched_switch")]);
+        self.forget_types();
+        loaded
     }
 
     /// Has waits counted.
@@ -288,7 +296,9 @@ impl Programs {
     /// The kernel refuses the program.
     pub fn start_switches(&mut self) -> Result<(), KernelError> {
         if self.switches.is_none() {
-            self.switches = self.trace(&[(self.walk.switches(), "sched_switch")])?.pop();
+            let links = self.attach_traces(&[(self.walk.switches(), "sched_switch")]);
+            self.forget_types();
+            self.switches = links?.pop();
         }
         Ok(())
     }
@@ -308,7 +318,7 @@ impl Programs {
     /// # Errors
     /// The kernel refuses the programs.
     pub fn start_process_events(&mut self) -> Result<(), KernelError> {
-        self.trace(&[
+        self.attach_traces(&[
             ("process_exec", "sched_process_exec"),
             ("process_exit", "sched_process_exit"),
             ("process_fork", "sched_process_fork"),

@@ -29,7 +29,7 @@ struct Line {
     commands: Sender<Command>,
     wake: OwnedFd,
     /// While it is open, the kernel measures how long programs run.
-    measuring: Option<OwnedFd>,
+    _measuring: Option<OwnedFd>,
 }
 
 impl Line {
@@ -74,11 +74,15 @@ impl Kernel {
             because,
             missing,
         };
-        let mut programs =
-            Programs::open(walker).map_err(|e| refused(e.to_string(), e.missing()))?;
+        let programs = Programs::open(walker).and_then(|mut programs| {
+            programs.load_sampler()?;
+            Ok(programs)
+        });
+        let mut programs = programs.map_err(|e| refused(e.to_string(), e.missing()))?;
         if let Err(error) = programs.start_process_events() {
             warn!(%error, "capture: starts and ends of processes are not told; looking now and then");
         }
+        programs.forget_types();
         let measuring = if settings.measure {
             Programs::measure().ok()
         } else {
@@ -102,7 +106,7 @@ impl Kernel {
             line: Arc::new(Line {
                 commands,
                 wake,
-                measuring,
+                _measuring: measuring,
             }),
         })
     }
@@ -116,16 +120,13 @@ impl Kernel {
         received
     }
 
-    /// Takes all programs out of the kernel's way, or puts them back. Sessions stay, and count nothing.
-    pub fn pause(&self, paused: bool) {
-        // Without the thread there are no programs.
-        let _ = self.line.send(Command::Pause { paused });
-    }
-
-    /// Whether the kernel measures what our programs cost.
-    #[must_use]
-    pub fn is_measured(&self) -> bool {
-        self.line.measuring.is_some()
+    /// Tries whether waits can be counted.
+    ///
+    /// # Errors
+    /// The kernel refuses the program.
+    pub fn try_off_cpu(&self) -> Result<(), Refused> {
+        let tried = self.line.ask(|answer| Command::TryOffCpu { answer });
+        tried.unwrap_or_else(|| Err(gone("off-CPU profiling")))
     }
 }
 

@@ -10,7 +10,7 @@ use lru::LruCache;
 use super::dictionary::Addresses;
 use super::session::{Named, NamedFrame, Place};
 use crate::process::table::Processes;
-use crate::symbol::{Symbolizer, call_of, strip_own_frames};
+use crate::symbol::{self, Options, Symbolizer, call_of, strip_own_frames};
 
 /// Stacks whose names are kept ready.
 const READY: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -24,14 +24,18 @@ pub(super) struct Naming {
     ready: LruCache<StackOf, Arc<Named>>,
 }
 
-impl Naming {
-    pub(super) fn new(symbolizer: Symbolizer) -> Self {
+impl Default for Naming {
+    fn default() -> Self {
+        let symbolizer =
+            Symbolizer::new(Options::default()).with_functions(symbol::go::functions());
         Self {
             symbolizer,
             ready: LruCache::new(READY),
         }
     }
+}
 
+impl Naming {
     /// Names all of these stacks, so that `get` has them.
     pub(super) fn prepare(
         &mut self,

@@ -15,8 +15,6 @@ pub struct Opened {
     pub capture: Arc<dyn Capture>,
     /// How samples are taken.
     pub on_cpu: Tier,
-    /// How waits are counted.
-    pub off_cpu: Tier,
     kernel: Option<Kernel>,
 }
 
@@ -27,48 +25,63 @@ impl Opened {
         self.kernel.as_ref().map(Kernel::watch)
     }
 
-    /// Stops all captures at once, or lets them go on.
-    pub fn pause(&self, paused: bool) {
-        if let Some(kernel) = &self.kernel {
-            kernel.pause(paused);
-        }
+    /// Tries how waits can be counted, and says so as [`open`] does of samples.
+    pub fn announce_off_cpu(&self) -> Tier {
+        let tried = match &self.kernel {
+            Some(kernel) => kernel.try_off_cpu(),
+            None => Err(Refused {
+                what: "off-CPU profiling".into(),
+                because: "samples are not taken by BPF".into(),
+                missing: None,
+            }),
+        };
+        let (tier, steps) = match tried {
+            Ok(()) => (self.on_cpu, Vec::new()),
+            Err(refused) => {
+                let step = Step {
+                    tier: Tier::FramePointers,
+                    reason: refused.to_string(),
+                };
+                (Tier::Off, vec![step])
+            }
+        };
+        tier::announce(Kind::OffCpu, tier, &steps);
+        tier
     }
 }
 
-/// Tries what the machine allows and begins with the best of it. Each step down is logged with its reason.
+/// Begins with the best that works. Each step down is logged with its reason.
 ///
 /// # Errors
 /// Nothing works; the reason is that of the last step.
 pub fn open(settings: &Settings) -> Result<Opened, Refused> {
-    let report = doctor::examine();
-    let (mut on_cpu, mut steps) = Tier::choose(&report, Kind::OnCpu);
-    let (mut off_cpu, mut off_steps) = Tier::choose(&report, Kind::OffCpu);
-    let mut opened = None;
-    while opened.is_none() && on_cpu != Tier::Off {
-        match attempt(settings, on_cpu) {
-            Ok(it) => opened = Some(it),
-            Err(refused) => {
-                let reason = refused.to_string();
-                steps.push(Step {
-                    tier: on_cpu,
-                    reason,
-                });
-                on_cpu = below(on_cpu);
-            }
+    // What everything is tried for takes longer than what is needed in the good case.
+    let mut steps = Vec::new();
+    let mut tier = Tier::Tables;
+    let opened = loop {
+        match attempt(settings, tier) {
+            Ok(opened) => break Some(opened),
+            Err(refused) => steps.push(Step {
+                tier,
+                reason: refused.to_string(),
+            }),
         }
-    }
-    let (capture, kernel) = opened.unzip();
-    let kernel = kernel.flatten();
-    if kernel.is_none() && off_cpu != Tier::Off {
-        off_steps.push(Step {
-            tier: off_cpu,
-            reason: "samples are not taken by BPF".into(),
-        });
-        off_cpu = Tier::Off;
-    }
-    tier::announce(Kind::OnCpu, on_cpu, &steps);
-    tier::announce(Kind::OffCpu, off_cpu, &off_steps);
-    let capture = capture.ok_or_else(|| Refused {
+        tier = below(tier);
+        if tier == Tier::Off {
+            break None;
+        }
+        // It knows better why, and what cannot work either.
+        let (possible, reasons) = Tier::choose(&doctor::examine(), Kind::OnCpu);
+        if possible < tier {
+            tier = possible;
+            steps = reasons;
+        }
+        if tier == Tier::Off {
+            break None;
+        }
+    };
+    tier::announce(Kind::OnCpu, tier, &steps);
+    let (capture, kernel) = opened.ok_or_else(|| Refused {
         what: "profiling".into(),
         because: steps
             .pop()
@@ -77,8 +90,7 @@ pub fn open(settings: &Settings) -> Result<Opened, Refused> {
     })?;
     Ok(Opened {
         capture,
-        on_cpu,
-        off_cpu,
+        on_cpu: tier,
         kernel,
     })
 }

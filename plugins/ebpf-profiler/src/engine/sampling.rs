@@ -19,7 +19,6 @@ use crate::bpf::layout::{Count, CountKey, End};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Mapped, Processes};
 use crate::profile::{Kind, Process, Profile};
-use crate::symbol::{Options, Symbolizer};
 use crate::tier::Tier;
 use crate::unwind::arena::PlainWords;
 use crate::unwind::walk::{Registers, Stack};
@@ -215,7 +214,7 @@ impl Worker {
                 proc,
                 access,
             },
-            naming: Naming::new(Symbolizer::new(Options::default())),
+            naming: Naming::default(),
             sessions: HashMap::new(),
             last_session: 0,
         }

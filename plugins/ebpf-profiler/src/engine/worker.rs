@@ -20,7 +20,6 @@ use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Mapped, Processes, Seen};
 use crate::profile::{Kind, Process, Profile};
-use crate::symbol::{Options, Symbolizer};
 use crate::unwind::walk::{Registers, Stack};
 
 /// Counts are collected this often, and before their map can be full.
@@ -46,8 +45,8 @@ pub(super) enum Command {
     Stop {
         session: u64,
     },
-    Pause {
-        paused: bool,
+    TryOffCpu {
+        answer: Sender<Result<(), Refused>>,
     },
     Watch {
         events: Sender<ProcessEvent>,
@@ -69,7 +68,6 @@ pub(super) struct Worker {
     watchers: Vec<Sender<ProcessEvent>>,
     settings: Settings,
     denied: HashSet<u32>,
-    paused: bool,
     new_stacks: usize,
     collected: Instant,
     costs: Costs,
@@ -86,7 +84,7 @@ impl Worker {
             dictionary: Dictionary::new(
                 usize::try_from(settings.memory_bytes / 16).unwrap_or(usize::MAX),
             ),
-            naming: Naming::new(Symbolizer::new(Options::default())),
+            naming: Naming::default(),
             wanted: Wanted::default(),
             budget: Budget::new(settings.cpu_percent),
             sessions: HashMap::new(),
@@ -94,7 +92,6 @@ impl Worker {
             watchers: Vec::new(),
             settings,
             denied: HashSet::new(),
-            paused: false,
             new_stacks: 0,
             collected: Instant::now(),
             costs: Costs::default(),
@@ -153,8 +150,11 @@ impl Worker {
                         .map(|it| it.take(now, costs)),
                 );
             }
+            Command::TryOffCpu { answer } => {
+                let tried = self.programs.load_switches();
+                let _ = answer.send(tried.map_err(|it| refused(Kind::OffCpu, &it)));
+            }
             Command::Stop { session } => self.stop(session),
-            Command::Pause { paused } => self.pause(paused),
             Command::End => {}
             Command::Watch { events } => {
                 self.watchers.push(events);
@@ -169,11 +169,9 @@ impl Worker {
         self.last_session += 1;
         let session = self.last_session;
         self.set_targets(session, &request)?;
-        if !self.paused
-            && let Err(error) = self.attach(&request)
-        {
+        if let Err(error) = self.attach(&request) {
             self.drop_targets(session);
-            return Err(refused(&request, &error));
+            return Err(refused(request.kind, &error));
         }
         let now = (SystemTime::now(), Instant::now());
         let costs = self.costs();
@@ -226,7 +224,7 @@ impl Worker {
         for (key, target) in self.wanted.set(session, &keys, minimum) {
             if let Err(error) = self.programs.set_target(key, target) {
                 self.drop_targets(session);
-                return Err(refused(request, &error));
+                return Err(refused(request.kind, &error));
             }
         }
         Ok(())
@@ -247,7 +245,7 @@ impl Worker {
     }
 
     fn detach_unused(&mut self, period: u32) {
-        if !self.paused && self.wanted.has_period(period) {
+        if self.wanted.has_period(period) {
             return;
         }
         if period == 0 {
@@ -262,24 +260,6 @@ impl Worker {
         if let Some(running) = self.sessions.remove(&session) {
             self.drop_targets(session);
             self.detach_unused(running.period);
-        }
-    }
-
-    fn pause(&mut self, paused: bool) {
-        if std::mem::replace(&mut self.paused, paused) == paused {
-            return;
-        }
-        let requests: Vec<_> = self
-            .sessions
-            .values()
-            .map(|it| it.request.clone())
-            .collect();
-        for request in requests {
-            if paused {
-                self.detach_unused(period_of(&request));
-            } else if let Err(error) = self.attach(&request) {
-                warn!(%error, "capture: cannot go on");
-            }
         }
     }
 
@@ -525,8 +505,8 @@ impl Worker {
     }
 }
 
-fn refused(request: &Request, error: &KernelError) -> Refused {
-    let what = match request.kind {
+fn refused(kind: Kind, error: &KernelError) -> Refused {
+    let what = match kind {
         Kind::OnCpu => "on-CPU profiling",
         Kind::OffCpu => "off-CPU profiling",
     };
