@@ -137,7 +137,7 @@ impl Running {
 }
 
 /// Hands out a task of these arguments.
-pub(crate) fn hand_out(sink: &SinkHandle, id: &str, seconds: u32, args: serde_json::Value) {
+pub(crate) fn hand_out(sink: &SinkHandle, id: &str, seconds: u32, args: &serde_json::Value) {
     let mut task = json!({
         "kind": "ebpf",
         "args": { "TaskId": id, "FixedTriggerDuration": seconds.to_string() }

@@ -37,7 +37,7 @@ async fn an_oap_that_comes_later_is_found_and_one_that_comes_back_too() {
     called(&sink, QUERY, 2).await;
     sink.shutdown().unwrap();
     let sink = Sink::start(options()).unwrap();
-    hand_out(&sink, "t", 60, json!({}));
+    hand_out(&sink, "t", 60, &json!({}));
     soon(sink.wait_for_stacks(|stacks| of(stacks, "t", "web").is_some())).await;
     agent.stop().await;
     all_arrived(&sink, || vec![kernel.yielded(Kind::OnCpu, 7)]).await;
@@ -58,7 +58,7 @@ async fn the_token_goes_with_every_call() {
         ..settings(sink.listen())
     };
     let agent = Running::start(settings, &Kernel::new(), &[entity(7, "web")]);
-    hand_out(&sink, "t", 60, json!({}));
+    hand_out(&sink, "t", 60, &json!({}));
     let state = called(&sink, COLLECT, 1).await;
     assert!(state.errors.is_empty(), "{:?}", state.errors);
     agent.stop().await;
@@ -101,7 +101,7 @@ async fn tls_with_a_certificate_of_its_own_and_a_token_reaches_the_gateway() {
         ..settings(address)
     };
     let agent = Running::start(settings, &Kernel::new(), &[entity(7, "web")]);
-    hand_out(&sink, "t", 60, json!({}));
+    hand_out(&sink, "t", 60, &json!({}));
     called(&sink, COLLECT, 1).await;
     agent.stop().await;
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use perigee::sink::fault::{CodeName, Fault};
+use perigee::sink::state::State;
 use perigee_ebpf_profiler::oap::Settings;
+use tonic::Code;
 
 use crate::bench::*;
 use crate::kernel::Kernel;
@@ -30,10 +33,17 @@ async fn processes_are_reported_and_pinged_at_once() {
 #[tokio::test]
 async fn tasks_are_asked_for_when_an_oap_knows_a_process() {
     let sink = sink();
-    let agent = Running::start(settings(sink.listen()), &Kernel::new(), &[]);
-    agent.set(&[entity(1, "web")]);
-    let state = called(&sink, QUERY, 1).await;
-    assert_eq!(state.messages(REPORT), 1);
+    sink.set_fault(Fault {
+        path: Some("reportProcesses".to_owned()),
+        refuse: Some(CodeName(Code::Unavailable)),
+        ..Fault::default()
+    });
+    let agent = Running::start(settings(sink.listen()), &Kernel::new(), &[entity(1, "web")]);
+    let refused = |state: &State| state.errors.get("UNAVAILABLE") >= Some(&4);
+    let state = soon(sink.wait_until(refused)).await;
+    assert_eq!(state.methods.keys().collect::<Vec<_>>(), [REPORT]);
+    sink.set_fault(Fault::default());
+    called(&sink, QUERY, 1).await;
     agent.stop().await;
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::bench::*;
-use crate::kernel::{Kernel, Sums};
+use crate::kernel::{Kernel, Seen, Sums};
 
 const PID: u32 = 7;
 
@@ -21,14 +21,19 @@ fn now_ms() -> i64 {
     i64::try_from(now.as_millis()).unwrap()
 }
 
-/// Waits until all sessions have ended.
-async fn ended(kernel: &Kernel) {
+/// Waits for what has no bell: a capture in the kernel has none.
+async fn until(kernel: &Kernel, holds: impl Fn(&Seen) -> bool) {
     soon(async {
-        while kernel.seen.lock().unwrap().open > 0 {
+        while !holds(&kernel.seen.lock().unwrap()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
+}
+
+/// Waits until all sessions have ended.
+async fn ended(kernel: &Kernel) {
+    until(kernel, |seen| seen.open == 0).await;
 }
 
 #[tokio::test]
@@ -38,8 +43,8 @@ async fn both_kinds_of_a_task_run_and_what_arrives_is_what_was_captured() {
     let kernel = Kernel::new();
     let before = now_ms();
     let agent = Running::start(settings(gateway.address), &kernel, &[entity(PID, "web")]);
-    hand_out(&sink, "on", 2, json!({}));
-    hand_out(&sink, "off", 2, json!({ "TargetType": "OFF_CPU" }));
+    hand_out(&sink, "on", 2, &json!({}));
+    hand_out(&sink, "off", 2, &json!({ "TargetType": "OFF_CPU" }));
     let expected = || {
         [Kind::OnCpu, Kind::OffCpu]
             .map(|kind| kernel.yielded(kind, PID))
@@ -85,7 +90,7 @@ async fn a_failed_stream_loses_nothing_and_counts_nothing_twice() {
         ..Fault::default()
     });
     let agent = Running::start(settings(sink.listen()), &kernel, &[entity(PID, "web")]);
-    hand_out(&sink, "t", 1, json!({}));
+    hand_out(&sink, "t", 1, &json!({}));
     let failed = |state: &perigee::sink::state::State| state.errors.get("UNAVAILABLE") >= Some(&3);
     soon(sink.wait_until(failed)).await;
     sink.set_fault(Fault::default());
@@ -104,7 +109,7 @@ async fn more_than_ten_thousand_stacks_arrive_complete() {
         ..Kernel::new()
     };
     let agent = Running::start(settings(gateway.address), &kernel, &[entity(PID, "web")]);
-    hand_out(&sink, "t", 1, json!({}));
+    hand_out(&sink, "t", 1, &json!({}));
     called(&sink, COLLECT, 1).await;
     ended(&kernel).await;
     all_arrived(&sink, || vec![kernel.yielded(Kind::OnCpu, PID)]).await;
@@ -119,14 +124,14 @@ async fn a_task_of_a_process_that_appears_later_runs_then() {
     let sink = sink();
     let kernel = Kernel::new();
     let agent = Running::start(settings(sink.listen()), &kernel, &[entity(1, "other")]);
-    hand_out(&sink, "t", 60, json!({ "ProcessId": id_of("web") }));
+    hand_out(&sink, "t", 60, &json!({ "ProcessId": id_of("web") }));
     // A task whose time of change is later, which must not make the first one forgotten.
     let later = (now_ms() + 1).to_string();
     hand_out(
         &sink,
         "u",
         1,
-        json!({ "ProcessId": id_of("other"), "TaskUpdateTime": later }),
+        &json!({ "ProcessId": id_of("other"), "TaskUpdateTime": later }),
     );
     soon(sink.wait_for_stacks(|stacks| of(stacks, "u", "other").is_some())).await;
     assert!(of(&sink.stacks(), "t", "web").is_none());
@@ -148,7 +153,12 @@ async fn a_task_waits_for_its_start() {
     let kernel = Kernel::new();
     let agent = Running::start(settings(sink.listen()), &kernel, &[entity(PID, "web")]);
     let start = now_ms() + 1500;
-    hand_out(&sink, "t", 1, json!({ "TaskStartTime": start.to_string() }));
+    hand_out(
+        &sink,
+        "t",
+        1,
+        &json!({ "TaskStartTime": start.to_string() }),
+    );
     let stacks = soon(sink.wait_for_stacks(|stacks| of(stacks, "t", "web").is_some())).await;
     let began = of(&stacks, "t", "web").unwrap().started_ms;
     assert!(began >= start, "{} ms early", start - began);
@@ -165,9 +175,9 @@ async fn a_bad_command_does_not_spoil_the_others() {
         json!({ "TaskStartTime": "soon" }),
         json!({ "TriggerType": "CONTINUOUS_PROFILING" }),
     ] {
-        hand_out(&sink, "bad", 1, bad);
+        hand_out(&sink, "bad", 1, &bad);
     }
-    hand_out(&sink, "good", 1, json!({}));
+    hand_out(&sink, "good", 1, &json!({}));
     let agent = Running::start(settings(sink.listen()), &kernel, &[entity(PID, "web")]);
     soon(sink.wait_for_stacks(|stacks| of(stacks, "good", "web").is_some())).await;
     ended(&kernel).await;
@@ -182,8 +192,8 @@ async fn a_kind_that_cannot_be_captured_does_not_stop_the_other() {
         refuses: Some(Kind::OffCpu),
         ..Kernel::new()
     };
-    hand_out(&sink, "off", 1, json!({ "TargetType": "OFF_CPU" }));
-    hand_out(&sink, "on", 1, json!({}));
+    hand_out(&sink, "off", 1, &json!({ "TargetType": "OFF_CPU" }));
+    hand_out(&sink, "on", 1, &json!({}));
     let agent = Running::start(settings(sink.listen()), &kernel, &[entity(PID, "web")]);
     soon(sink.wait_for_stacks(|stacks| of(stacks, "on", "web").is_some())).await;
     agent.stop().await;
@@ -195,21 +205,61 @@ async fn what_was_captured_last_is_sent_when_the_agent_ends() {
     let sink = sink();
     let gateway = gateway(&sink, |_| {}).await;
     let kernel = Kernel::new();
-    let settings = Settings {
-        flush: Duration::from_secs(3600),
-        ..settings(gateway.address)
-    };
-    let agent = Running::start(settings, &kernel, &[entity(PID, "web")]);
-    hand_out(&sink, "t", 3600, json!({}));
-    soon(async {
-        while kernel.seen.lock().unwrap().open == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    let agent = Running::start(seldom(gateway.address), &kernel, &[entity(PID, "web")]);
+    hand_out(&sink, "t", 3600, &json!({}));
+    until(&kernel, |seen| seen.open == 1).await;
     agent.stop().await;
     assert_eq!(kernel.seen.lock().unwrap().open, 0);
     all_arrived(&sink, || vec![kernel.yielded(Kind::OnCpu, PID)]).await;
+}
+
+/// Nothing is collected meanwhile but when a job begins or ends.
+fn seldom(address: std::net::SocketAddr) -> Settings {
+    Settings {
+        flush: Duration::from_secs(3600),
+        ..settings(address)
+    }
+}
+
+#[tokio::test]
+async fn a_task_has_nothing_of_what_was_captured_for_another_before_it_began() {
+    let sink = sink();
+    let kernel = Kernel::new();
+    let agent = Running::start(seldom(sink.listen()), &kernel, &[entity(PID, "web")]);
+    hand_out(&sink, "t", 3600, &json!({}));
+    until(&kernel, |seen| seen.open == 1).await;
+    hand_out(&sink, "u", 3600, &json!({}));
+    until(&kernel, |seen| !seen.yielded.is_empty()).await;
+    let before = kernel.yielded(Kind::OnCpu, PID);
+    agent.stop().await;
+    let stacks = sink.stacks();
+    let all = kernel.yielded(Kind::OnCpu, PID);
+    assert_eq!(sums(of(&stacks, "t", "web").unwrap()), all);
+    let count = |sums: &Sums| sums.values().map(|(count, _)| count).sum::<u64>();
+    let since = count(&all) - count(&before);
+    assert!(since > 0);
+    assert_eq!(count(&sums(of(&stacks, "u", "web").unwrap())), since);
+}
+
+#[tokio::test]
+async fn a_process_that_starts_anew_is_followed_to_its_new_pid_at_once() {
+    let sink = sink();
+    let kernel = Kernel::new();
+    let agent = Running::start(seldom(sink.listen()), &kernel, &[entity(PID, "web")]);
+    hand_out(&sink, "t", 3600, &json!({}));
+    until(&kernel, |seen| seen.open == 1).await;
+    agent.set(&[]);
+    until(&kernel, |seen| seen.open == 0).await;
+    agent.set(&[entity(PID + 1, "web")]);
+    let aimed = BTreeSet::from([PID + 1]);
+    until(&kernel, |seen| {
+        seen.open == 1 && seen.targets[&true] == aimed
+    })
+    .await;
+    agent.stop().await;
+    let mut expected = kernel.yielded(Kind::OnCpu, PID);
+    expected.extend(kernel.yielded(Kind::OnCpu, PID + 1));
+    all_arrived(&sink, || vec![expected.clone()]).await;
 }
 
 #[tokio::test]
@@ -220,14 +270,8 @@ async fn no_stream_is_opened_when_there_is_nothing_to_say() {
         ..Kernel::new()
     };
     let agent = Running::start(settings(sink.listen()), &kernel, &[entity(PID, "web")]);
-    hand_out(&sink, "t", 1, json!({}));
-    soon(async {
-        while kernel.seen.lock().unwrap().requests.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
-    ended(&kernel).await;
+    hand_out(&sink, "t", 1, &json!({}));
+    until(&kernel, |seen| !seen.requests.is_empty() && seen.open == 0).await;
     agent.stop().await;
     assert!(!sink.snapshot().methods.contains_key(COLLECT));
 }
@@ -242,7 +286,7 @@ async fn tasks_processes_and_uploads_that_change_all_at_once_lose_nothing() {
     let kernel = Kernel::new();
     let name = |number: u32| format!("p{number}");
     let entities = |round: u32| -> Vec<_> {
-        let all = (0..PROCESSES).filter(|number| (number + round) % 5 != 0);
+        let all = (0..PROCESSES).filter(|number| !(number + round).is_multiple_of(5));
         all.map(|number| entity(1 + number + 1000 * round, &name(number)))
             .collect()
     };
@@ -252,7 +296,7 @@ async fn tasks_processes_and_uploads_that_change_all_at_once_lose_nothing() {
         ..settings(gateway.address)
     };
     let agent = Running::start(settings, &kernel, &entities(0));
-    hand_out(&sink, "t", 2, json!({}));
+    hand_out(&sink, "t", 2, &json!({}));
     for round in 1..10 {
         called(&sink, QUERY, u64::from(round) * 5).await;
         agent.set(&entities(round));
@@ -307,13 +351,13 @@ async fn data_that_are_refused_for_good_do_not_stop_what_follows() {
         ..settings(sink.listen())
     };
     let agent = Running::start(settings, &kernel, &[entity(PID, "web")]);
-    hand_out(&sink, "lost", 1, json!({}));
+    hand_out(&sink, "lost", 1, &json!({}));
     let failed = |state: &perigee::sink::state::State| state.errors.get("INTERNAL") >= Some(&1);
     soon(sink.wait_until(failed)).await;
     ended(&kernel).await;
-    given_up(&sink).await;
+    soon(given_up(&sink)).await;
     sink.set_fault(refusing(None));
-    hand_out(&sink, "t", 1, json!({}));
+    hand_out(&sink, "t", 1, &json!({}));
     soon(sink.wait_for_stacks(|stacks| of(stacks, "t", "web").is_some())).await;
     assert!(of(&sink.stacks(), "lost", "web").is_none());
     agent.stop().await;
