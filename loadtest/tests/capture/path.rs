@@ -6,18 +6,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use perigee_loadtest::process::poll_for;
-use perigee_loadtest::scenario::{ALL_PIPES, Arrived, Scenario, free_address};
-use serde_json::json;
+use perigee_loadtest::scenario::{ALL_PIPES, Scenario, free_address};
+use serde_json::{Value, json};
 
 use crate::alone;
 use crate::capture::{Captured, Plan};
 use crate::folded::Folded;
 use crate::shares::assert_shares;
-use crate::workload::{self, SOON, Workload};
+use crate::workload::{self, Workload};
 
-const PROCESSES: &str = "/skywalking.v3.EBPFProcessService/reportProcesses";
 const HEARTBEATS: &str = "/skywalking.v3.EBPFProcessService/keepAlive";
-const DATA: &str = "/skywalking.v3.EBPFProfilingService/collectProfilingData";
 
 /// Tasks are asked for every 10 s, and what they found is sent every 5 s.
 const TASK_WITHIN: Duration = Duration::from_secs(90);
@@ -57,44 +55,61 @@ fn start() -> Scenario {
     .unwrap()
 }
 
-/// What the sink has by this method of this service.
-fn arrived(scenario: &Scenario, method: &str, service: &str) -> Vec<Arrived> {
-    let mut all = scenario.arrived(method).unwrap();
-    all.retain(|one| one.service == service);
-    all
-}
-
-/// Waits until a process is reported, and returns the id that the sink gave it.
-fn await_process(scenario: &Scenario, name: &str) -> String {
-    poll_for(&format!("the process {name}"), SOON, || {
-        let all = arrived(scenario, PROCESSES, "shop");
-        let mut ids = all.iter().filter(|one| one.instance == "shop-1");
-        Ok(ids.find_map(|one| Some(one.id.strip_prefix(name)?.strip_prefix('=')?.to_owned())))
-    })
-    .unwrap()
-}
-
 /// Hands out a task of this kind for a process.
 fn post_task(scenario: &Scenario, kind: &str, process: &str) {
     let args = json!({
         "TaskId": kind,
-        "ProcessId": process,
         "TargetType": kind,
         "FixedTriggerDuration": "40",
     });
-    let answer = scenario.sinks[0]
-        .post("/task", &json!({"kind": "ebpf", "args": args}))
-        .unwrap();
+    let task = json!({"kind": "ebpf", "service": "shop", "process": process, "args": args});
+    let answer = scenario.sinks[0].post("/task", &task).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// A stack at the sink.
+struct Stack {
+    /// The kernel's functions, innermost first.
+    kernel: Vec<String>,
+    /// The program's.
+    user: Vec<String>,
+    count: u64,
+    nanos: u64,
+}
+
+/// What the sink has of a task so far.
+fn stacks(scenario: &Scenario, task: &str) -> Vec<Stack> {
+    let all = scenario.sinks[0].get("/stacks").unwrap().json().unwrap();
+    assert_eq!(all["dropped"], 0);
+    let names = |list: &Value| {
+        let names = list.as_array().unwrap().iter();
+        names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let tasks = all["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["task"] == task);
+    let stacks = tasks
+        .flat_map(|one| one["stacks"].as_array().unwrap())
+        .map(|one| Stack {
+            kernel: names(&one["kernel"]),
+            user: names(&one["user"]),
+            count: one["count"].as_u64().unwrap(),
+            nanos: one["nanos"].as_u64().unwrap(),
+        });
+    stacks.collect()
 }
 
 /// Stacks of an on-CPU task so far.
 fn samples(scenario: &Scenario) -> Folded {
     let mut lines = String::new();
-    for one in arrived(scenario, DATA, "ON_CPU") {
-        let stack = one.id.strip_prefix("on-cpu:").unwrap();
-        let (stack, count) = stack.rsplit_once('=').unwrap();
-        writeln!(lines, "sink;{stack} {count}").unwrap();
+    for one in stacks(scenario, "ON_CPU") {
+        let kernel = one.kernel.iter().map(|frame| format!("{frame}_[k]"));
+        let frames: Vec<String> = kernel.chain(one.user).rev().collect();
+        writeln!(lines, "sink;{} {}", frames.join(";"), one.count).unwrap();
     }
     Folded::parse(&lines)
 }
@@ -102,17 +117,14 @@ fn samples(scenario: &Scenario) -> Folded {
 /// Waits of an off-CPU task so far by function: how many, and how long in all.
 fn waits(scenario: &Scenario, functions: [&str; 2]) -> BTreeMap<String, (u64, Duration)> {
     let mut sums = BTreeMap::new();
-    for one in arrived(scenario, DATA, "OFF_CPU") {
-        let stack = one.id.strip_prefix("off-cpu:").unwrap();
-        let (stack, numbers) = stack.rsplit_once('=').unwrap();
-        let (switches, nanos) = numbers.split_once('/').unwrap();
-        let mut frames = stack.split(';');
-        let Some(function) = frames.find(|frame| functions.contains(frame)) else {
+    for one in stacks(scenario, "OFF_CPU") {
+        let mut frames = one.user.iter();
+        let Some(function) = frames.find(|frame| functions.contains(&frame.as_str())) else {
             continue;
         };
         let sum: &mut (u64, Duration) = sums.entry(function.to_owned()).or_default();
-        sum.0 += switches.parse::<u64>().unwrap();
-        sum.1 += Duration::from_nanos(nanos.parse().unwrap());
+        sum.0 += one.count;
+        sum.1 += Duration::from_nanos(one.nanos);
     }
     sums
 }
@@ -157,10 +169,10 @@ fn tasks_of_an_oap_yield_the_stacks_that_a_local_profile_yields() {
     let sleepers = Workload::start(Command::new(sleepers).arg("10000"));
     sleepers.begin();
     let scenario = start();
-    post_task(&scenario, "ON_CPU", &await_process(&scenario, "busy"));
-    post_task(&scenario, "OFF_CPU", &await_process(&scenario, "sleepers"));
+    post_task(&scenario, "ON_CPU", "busy");
+    post_task(&scenario, "OFF_CPU", "sleepers");
     poll_for("data of both tasks", TASK_WITHIN, || {
-        let here = |task| !arrived(&scenario, DATA, task).is_empty();
+        let here = |task| !stacks(&scenario, task).is_empty();
         Ok((here("ON_CPU") && here("OFF_CPU")).then_some(()))
     })
     .unwrap();
