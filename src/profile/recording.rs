@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::progress::Progress;
-use super::selection::{LOOK, Selection};
+use super::selection::Selection;
 
 /// What is to be captured, and for how long.
 pub(super) struct Recording {
@@ -38,7 +38,7 @@ impl Recording {
         let mut session = capture.start(&self.request)?;
         let began = Instant::now();
         let mut unfollowed = None;
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = tokio::time::interval(selection.pause());
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

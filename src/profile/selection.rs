@@ -128,6 +128,14 @@ impl Selection {
         self.has_ended
     }
 
+    /// Time between two looks: where everybody is meant there is nothing to be found.
+    pub(super) fn pause(&self) -> Duration {
+        match self.whom {
+            Whom::All => Duration::from_secs(1),
+            _ => LOOK,
+        }
+    }
+
     /// Looks again; whether anything has changed.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         let chosen = match &self.whom {

@@ -114,7 +114,9 @@ struct Identity {
 pub(super) struct Running {
     pub(super) request: Request,
     /// As the kernel has it now.
-    pub(super) period: u32,
+    period: u32,
+    /// As it had it before: samples of then may still come.
+    former: u32,
     since: (SystemTime, Instant),
     costs: Costs,
     processes: Interned<(u32, String), Process>,
@@ -128,6 +130,7 @@ impl Running {
     pub(super) fn new(request: Request, now: (SystemTime, Instant), costs: Costs) -> Self {
         Self {
             period: period_of(&request),
+            former: period_of(&request),
             request,
             since: now,
             costs,
@@ -139,9 +142,19 @@ impl Running {
         }
     }
 
+    /// Nanoseconds between samples, as the kernel has it; 0 for off-CPU.
+    pub(super) fn period(&self) -> u32 {
+        self.period
+    }
+
+    /// The kernel samples at another rate from now on.
+    pub(super) fn set_period(&mut self, period: u32) {
+        self.former = std::mem::replace(&mut self.period, period);
+    }
+
     /// Whether samples of this process are for it.
     pub(super) fn wants(&self, key: &CountKey) -> bool {
-        key.period == self.period
+        (key.period == self.period || key.period == self.former)
             && match &self.request.targets {
                 Targets::All => true,
                 Targets::Processes(pids) => pids.contains(&key.pid),

@@ -24,6 +24,10 @@ use crate::unwind::walk::{Registers, Stack};
 
 /// Counts are collected this often, and before their map can be full.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
+/// The first time is earlier: programs that end soon are named from what is at hand then.
+const FIRST_COLLECT: Duration = Duration::from_secs(1);
+/// Without a session there is nothing to collect.
+const IDLE: Duration = Duration::from_secs(60);
 /// New stacks after which counts are collected early.
 const COLLECT_AFTER: usize = 2048;
 
@@ -70,6 +74,7 @@ pub(super) struct Worker {
     denied: HashSet<u32>,
     new_stacks: usize,
     collected: Instant,
+    due: Instant,
     costs: Costs,
     lost: u64,
 }
@@ -94,6 +99,7 @@ impl Worker {
             denied: HashSet::new(),
             new_stacks: 0,
             collected: Instant::now(),
+            due: Instant::now() + IDLE,
             costs: Costs::default(),
             lost: 0,
         }
@@ -102,12 +108,7 @@ impl Worker {
     /// Works until it is told to end.
     pub(super) fn run(mut self, commands: &Receiver<Command>, wake: &OwnedFd) {
         loop {
-            let idle = self.sessions.is_empty();
-            let timeout = if idle {
-                Duration::from_secs(60)
-            } else {
-                COLLECT_EVERY
-            };
+            let timeout = self.due.saturating_duration_since(Instant::now());
             if let Err(error) = self.programs.wait(wake, timeout) {
                 warn!(%error, "capture: cannot wait for events");
                 return;
@@ -120,9 +121,7 @@ impl Worker {
                     Err(_) => break,
                 }
             }
-            if self.new_stacks >= COLLECT_AFTER
-                || (!idle && self.collected.elapsed() >= COLLECT_EVERY)
-            {
+            if self.new_stacks >= COLLECT_AFTER || Instant::now() >= self.due {
                 self.collect();
             }
         }
@@ -174,6 +173,7 @@ impl Worker {
             return Err(refused(request.kind, &error));
         }
         let now = (SystemTime::now(), Instant::now());
+        self.due = self.due.min(now.1 + FIRST_COLLECT);
         let costs = self.costs();
         self.sessions
             .insert(session, Running::new(request, now, costs));
@@ -259,7 +259,7 @@ impl Worker {
     fn stop(&mut self, session: u64) {
         if let Some(running) = self.sessions.remove(&session) {
             self.drop_targets(session);
-            self.detach_unused(running.period);
+            self.detach_unused(running.period());
         }
     }
 
@@ -363,6 +363,12 @@ impl Worker {
 
     /// Hands what was counted to the sessions.
     fn collect(&mut self) {
+        let pause = if self.sessions.is_empty() {
+            IDLE
+        } else {
+            COLLECT_EVERY
+        };
+        self.due = Instant::now() + pause;
         self.new_stacks = 0;
         let epoch = self.programs.turn_epoch();
         self.read_events();
@@ -482,7 +488,7 @@ impl Worker {
         let Some(running) = self.sessions.get(&session) else {
             return;
         };
-        let (before, request) = (running.period, running.request.clone());
+        let (before, request) = (running.period(), running.request.clone());
         if request.kind == Kind::OffCpu {
             return;
         }
@@ -500,7 +506,7 @@ impl Worker {
         }
         self.detach_unused(before);
         if let Some(running) = self.sessions.get_mut(&session) {
-            running.period = period_of(&longer);
+            running.set_period(period_of(&longer));
         }
     }
 }
