@@ -329,8 +329,11 @@ fn upload_of(task: Option<(&str, i64)>, user: (i32, &str), count: i32) -> Bytes 
     })
 }
 
-/// The stacks of a sink: task, ids' number of uploads, symbols and counts, redefinitions.
-fn stacks_of(sink: &SinkHandle) -> Vec<(String, u64, Vec<(String, u64, u64)>, u64)> {
+/// Task, number of uploads, symbols with count and nanoseconds, redefinitions.
+type Collected = (String, u64, Vec<(String, u64, u64)>, u64);
+
+/// What a sink has of each task.
+fn stacks_of(sink: &SinkHandle) -> Vec<Collected> {
     let tasks = sink.stacks().tasks.into_iter();
     let sums = |task: &crate::sink::stacks::TaskStacks| {
         let stacks = task.stacks.iter();
