@@ -222,6 +222,8 @@ __noinline __u64 user_stack(const struct registers *at, __u32 number, __u32 tgid
 
 	if (!at || !room || !mine)
 		return 0;
+	if (process && process->first == DENIED)
+		return 0;
 	if (process) {
 		walk.at = *at;
 		walk.ip = room->user.ip;
@@ -376,6 +378,7 @@ static __always_inline void leave_cpu(void *ctx, struct settings *set, bool read
 	struct wait wait = { .tgid = tgid, .flags = ready ? COUNT_PREEMPTED : 0 };
 	struct counters *mine = my_counters();
 	struct room *room = my_room(ROOM_SWITCH);
+	bool task_has_user = 0;
 	struct task_struct *task;
 	struct registers at;
 
@@ -384,13 +387,17 @@ static __always_inline void leave_cpu(void *ctx, struct settings *set, bool read
 	wait.kernel = kernel_stack(ctx, room, ROOM_SWITCH, tgid, tables);
 	if (tables) {
 		task = bpf_get_current_task_btf();
-		if (task->mm) {
+		task_has_user = task->mm != NULL;
+		if (task_has_user) {
 			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
 			wait.user = user_stack(&at, ROOM_SWITCH, tgid);
 		}
 	} else {
 		wait.user = user_frames(ctx, room, ROOM_SWITCH, tgid);
 	}
+	/* Lost, or denied. */
+	if (task_has_user && !wait.user)
+		return;
 	wait.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waits, &tid, &wait, BPF_ANY))
 		mine->waits_full++;

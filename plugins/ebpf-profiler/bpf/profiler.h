@@ -48,6 +48,8 @@ struct words {
 	__u32 word[2];
 };
 
+#define DENIED 0xffffffff /* as `first`: the process may not be looked at */
+
 /* A process that user space has told of: its mappings are `mappings[first .. first + count]`. */
 struct process {
 	__u32 first, count;

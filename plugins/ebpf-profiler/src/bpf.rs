@@ -9,5 +9,6 @@ pub mod file;
 pub mod layout;
 pub mod perf;
 pub mod programs;
+pub mod refusal;
 mod shared;
 pub mod trial;

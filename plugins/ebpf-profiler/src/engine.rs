@@ -4,6 +4,7 @@ mod access;
 mod budget;
 mod dictionary;
 mod kernel;
+mod maps;
 mod naming;
 mod open;
 mod placement;

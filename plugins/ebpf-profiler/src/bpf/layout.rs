@@ -71,6 +71,15 @@ pub struct Process {
     pub asked: u64,
 }
 
+impl Process {
+    /// One that may not be looked at.
+    pub const DENIED: Self = Self {
+        first: u32::MAX,
+        count: 0,
+        asked: 0,
+    };
+}
+
 /// `struct target_key`
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

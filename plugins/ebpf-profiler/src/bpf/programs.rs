@@ -1,12 +1,14 @@
-//! The programs in the kernel, loaded: attaching them, and what stands in their maps.
+//! The programs in the kernel: loading and attaching them. [`maps`] is about what stands in their maps.
 
-use std::collections::HashMap as Owned;
+mod maps;
+
+use std::collections::{BTreeSet, HashMap as Owned};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use std::{io, process};
 
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, HashMap, IterableMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::tp_btf::BtfTracePointLinkId;
 use aya::programs::{BtfTracePoint, PerfEvent, ProgramError};
 use aya::sys::Stats;
@@ -14,69 +16,15 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::layout::{
-    ARENA_WORDS, Count, CountKey, Counters, Event, MAX_ARENAS, MAX_MAPPINGS, MAX_RULES, Process,
-    Settings, Target, TargetKey, Words,
+    Count, CountKey, Counters, MAX_MAPPINGS, MAX_RULES, Process, Settings, Target, TargetKey, Words,
 };
 use super::perf;
+pub use super::refusal::KernelError;
+use super::refusal::failed;
 use super::shared::Shared;
 use crate::unwind::{Mapping, Rule};
 
-/// `BPF_F_MMAPABLE`
-const MMAPABLE: u32 = 1 << 10;
-
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.bpf.o"));
-
-/// Something that the kernel did not let us do.
-#[derive(Debug, thiserror::Error)]
-#[error("{step}: {}", plain(.source.as_ref()))]
-pub struct KernelError {
-    /// What was tried.
-    pub step: &'static str,
-    /// The answer.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl KernelError {
-    /// What to grant, where the kernel has said that we may not.
-    #[must_use]
-    pub fn missing(&self) -> Option<String> {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self.source.as_ref());
-        while let Some(error) = cause {
-            let denied = error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied);
-            if denied {
-                return Some("CAP_BPF and CAP_PERFMON (or root)".into());
-            }
-            cause = error.source();
-        }
-        None
-    }
-}
-
-/// An error with its causes, each once.
-fn plain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(it) = cause {
-        let more = it.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = it.source();
-    }
-    text
-}
-
-fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-    step: &'static str,
-) -> impl Fn(E) -> KernelError {
-    move |source| KernelError {
-        step,
-        source: source.into(),
-    }
-}
 
 /// A program and its tracepoint.
 type Trace = (&'static str, &'static str);
@@ -95,6 +43,8 @@ pub struct Programs {
     rules: Shared<Rule>,
     mappings: Shared<Mapping>,
     settings: Shared<Settings>,
+    /// Periods for which everybody is sampled.
+    everybody: BTreeSet<u32>,
     clocks: Owned<u32, Vec<OwnedFd>>,
     switches: Option<BtfTracePointLinkId>,
     walk: Walker,
@@ -149,9 +99,8 @@ fn share<T: Copy>(
     name: &'static str,
     elements: u32,
 ) -> Result<Shared<T>, KernelError> {
-    let map = match ebpf.map(name) {
-        Some(Map::Array(data)) => data,
-        _ => return Err(failed("maps")(format!("no array {name}"))),
+    let Some(Map::Array(map)) = ebpf.map(name) else {
+        return Err(failed("maps")(format!("no array {name}")));
     };
     Shared::map(map.fd().as_fd(), elements).map_err(failed(name))
 }
@@ -188,6 +137,7 @@ impl Programs {
             rules: share(&mut ebpf, "rules", MAX_RULES)?,
             mappings: share(&mut ebpf, "mappings", MAX_MAPPINGS)?,
             settings,
+            everybody: BTreeSet::new(),
             clocks: Owned::new(),
             switches: None,
             walk,
@@ -348,124 +298,6 @@ impl Programs {
         Ok(())
     }
 
-    /// Reads the next event, if there is one.
-    pub fn next_event(&mut self) -> Option<Event> {
-        while let Some(bytes) = self.events.next() {
-            if let Some(event) = Event::parse(&bytes) {
-                return Some(event);
-            }
-        }
-        None
-    }
-
-    /// Adds or removes what is sampled.
-    ///
-    /// # Errors
-    /// There are as many targets as the map holds.
-    pub fn set_target(
-        &mut self,
-        key: TargetKey,
-        target: Option<Target>,
-    ) -> Result<(), KernelError> {
-        if key.pid == 0 {
-            let every = u32::from(target.is_some());
-            self.change_settings(|it| it.every = every);
-        }
-        match target {
-            Some(target) => self
-                .targets
-                .insert(key, target, 0)
-                .map_err(failed("target")),
-            None => {
-                // It may have gone with its process.
-                let _ = self.targets.remove(&key);
-                Ok(())
-            }
-        }
-    }
-
-    /// Tells where a process's mappings stand, or that they are not known any more.
-    ///
-    /// # Errors
-    /// There are as many processes as the map holds.
-    pub fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError> {
-        match process {
-            Some(process) => self
-                .processes
-                .insert(pid, process, 0)
-                .map_err(failed("process")),
-            None => {
-                // The programs remove it too.
-                let _ = self.processes.remove(&pid);
-                Ok(())
-            }
-        }
-    }
-
-    /// Has the programs send a stack again.
-    pub fn forget(&mut self, id: u64) {
-        // The kernel forgets by itself when the map is full.
-        let _ = self.known.remove(&id);
-    }
-
-    /// Whether starts of programs are told, beside ends.
-    pub fn watch_exec(&mut self, watch: bool) {
-        self.change_settings(|it| it.watch_exec = u32::from(watch));
-    }
-
-    fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.settings.get(0).unwrap_or_default();
-        change(&mut settings);
-        self.settings.set(0, settings);
-    }
-
-    /// Begins a new collection and yields the samples of those before. All events that explain them have
-    /// been sent by then: read these first.
-    pub fn turn_epoch(&mut self) -> u32 {
-        let mut epoch = 0;
-        self.change_settings(|it| {
-            it.epoch = it.epoch.wrapping_add(1);
-            epoch = it.epoch;
-        });
-        // A program that has read the former number is done by then: it runs with interrupts off.
-        std::thread::sleep(Duration::from_millis(1));
-        epoch
-    }
-
-    /// Takes the samples of all collections but `epoch` out of the map.
-    pub fn collect(&mut self, epoch: u32) -> Vec<(CountKey, Count)> {
-        let all: Vec<_> = self.counts.iter().filter_map(Result::ok).collect();
-        let old: Vec<_> = all
-            .into_iter()
-            .filter(|(key, _)| key.epoch != epoch)
-            .collect();
-        for (key, _) in &old {
-            // Nobody else removes them.
-            let _ = self.counts.remove(key);
-        }
-        old
-    }
-
-    /// What happened so far, all CPUs together.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
-        let Ok(per_cpu) = self.counters.get(&0, 0) else {
-            return sum;
-        };
-        for one in per_cpu.iter() {
-            sum.samples += one.samples;
-            sum.ring_full += one.ring_full;
-            sum.counts_full += one.counts_full;
-            sum.waits_full += one.waits_full;
-            sum.copies += one.copies;
-            sum.unreadable += one.unreadable;
-            sum.no_rule += one.no_rule;
-            sum.lost += one.lost;
-        }
-        sum
-    }
-
     /// Has the kernel measure how long programs run, until the answer is dropped.
     ///
     /// # Errors
@@ -482,58 +314,5 @@ impl Programs {
             .programs()
             .filter_map(|(_, program)| program.info().ok());
         programs.map(|it| it.run_time()).sum()
-    }
-
-    /// Writes a rule.
-    pub fn set_rule(&mut self, number: u16, rule: Rule) {
-        self.rules.set(usize::from(number), rule);
-    }
-
-    /// Writes a mapping.
-    pub fn set_mapping(&mut self, index: u32, mapping: Mapping) {
-        self.mappings.set(index as usize, mapping);
-    }
-
-    /// How many arenas there are.
-    #[must_use]
-    pub fn arenas(&self) -> u32 {
-        u32::try_from(self.arena_memory.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Adds an arena.
-    ///
-    /// # Errors
-    /// There are [`MAX_ARENAS`], or the kernel has no memory.
-    pub fn add_arena(&mut self) -> Result<(), KernelError> {
-        let number = self.arenas();
-        if number >= MAX_ARENAS {
-            return Err(failed("arena")(format!("there are {MAX_ARENAS}")));
-        }
-        let array = Array::create(ARENA_WORDS / 2, MMAPABLE).map_err(failed("arena"))?;
-        let memory =
-            Shared::map(array.map().fd().as_fd(), ARENA_WORDS / 2).map_err(failed("arena"))?;
-        self.arenas
-            .set(number, &array, 0)
-            .map_err(failed("arena"))?;
-        self.arena_memory.push((array, memory));
-        Ok(())
-    }
-
-    /// Writes a word of an arena.
-    pub fn set_word(&mut self, arena: u32, word: u32, value: u32) {
-        if let Some((_, memory)) = self.arena_memory.get_mut(arena as usize) {
-            let index = (word / 2) as usize;
-            let mut pair = memory.get(index).unwrap_or_default();
-            pair.0[(word % 2) as usize] = value;
-            memory.set(index, pair);
-        }
-    }
-
-    /// Reads a word of an arena.
-    #[must_use]
-    pub fn word(&self, arena: u32, word: u32) -> u32 {
-        let memory = self.arena_memory.get(arena as usize);
-        let pair = memory.and_then(|(_, memory)| memory.get((word / 2) as usize));
-        pair.map_or(0, |it| it.0[(word % 2) as usize])
     }
 }

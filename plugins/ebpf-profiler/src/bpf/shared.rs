@@ -23,7 +23,7 @@ impl<T: Copy> Shared<T> {
     /// Maps the array behind `fd`, which has `elements` of `T`.
     pub(super) fn map(fd: BorrowedFd<'_>, elements: u32) -> io::Result<Self> {
         assert!(
-            size_of::<T>() % 8 == 0,
+            size_of::<T>().is_multiple_of(8),
             "arrays of the kernel pad elements to eight bytes"
         );
         let elements = elements as usize;

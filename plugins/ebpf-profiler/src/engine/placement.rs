@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
+use super::maps::Maps;
 use super::ranges::Ranges;
 use crate::bpf::file::MappedFile;
 use crate::bpf::layout::{End, MAX_MAPPINGS, Process};
-use crate::bpf::programs::{KernelError, Programs};
 use crate::process::modules::Module;
 use crate::process::table::Mapped;
-use crate::unwind::arena::{ARENA_WORDS, Arenas, Place, PlainWords, Words};
+use crate::unwind::arena::{ARENA_WORDS, Arenas, Place, Words};
 use crate::unwind::walk::{self, Code, Registers, Stack, Tables};
 use crate::unwind::{Mapping, PAGE, Rule, Rules, Table, Walk};
 
@@ -52,68 +52,6 @@ pub(super) struct Placement {
     /// Places of mappings that will be free, and since when they are not used any more.
     leaving: VecDeque<(Instant, u32, u32)>,
     full: bool,
-}
-
-/// Where rules, tables and mappings are written to.
-pub(super) trait Maps: Words {
-    fn set_rule(&mut self, number: u16, rule: Rule);
-    fn set_mapping(&mut self, index: u32, mapping: Mapping);
-    fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError>;
-    fn arenas(&self) -> u32;
-    fn add_arena(&mut self) -> Result<(), KernelError>;
-}
-
-impl Words for Programs {
-    fn write(&mut self, arena: u32, word: u32, words: &[u32]) {
-        for (at, value) in (word..).zip(words) {
-            self.set_word(arena, at, *value);
-        }
-    }
-
-    fn read(&self, arena: u32, word: u32) -> u32 {
-        self.word(arena, word)
-    }
-}
-
-impl Maps for Programs {
-    fn set_rule(&mut self, number: u16, rule: Rule) {
-        Programs::set_rule(self, number, rule);
-    }
-
-    fn set_mapping(&mut self, index: u32, mapping: Mapping) {
-        Programs::set_mapping(self, index, mapping);
-    }
-
-    fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError> {
-        Programs::set_process(self, pid, process)
-    }
-
-    fn arenas(&self) -> u32 {
-        Programs::arenas(self)
-    }
-
-    fn add_arena(&mut self) -> Result<(), KernelError> {
-        Programs::add_arena(self)
-    }
-}
-
-/// Tables for ourselves alone: rules and mappings are read where we keep them.
-impl Maps for PlainWords {
-    fn set_rule(&mut self, _: u16, _: Rule) {}
-
-    fn set_mapping(&mut self, _: u32, _: Mapping) {}
-
-    fn set_process(&mut self, _: u32, _: Option<Process>) -> Result<(), KernelError> {
-        Ok(())
-    }
-
-    fn arenas(&self) -> u32 {
-        u32::MAX
-    }
-
-    fn add_arena(&mut self) -> Result<(), KernelError> {
-        Ok(())
-    }
 }
 
 impl Placement {
@@ -180,6 +118,14 @@ impl Placement {
             },
             now,
         );
+    }
+
+    /// Has the programs pass over a process.
+    pub(super) fn deny(&mut self, maps: &mut impl Maps, pid: u32, now: Instant) {
+        self.remove_process(pid, now);
+        if let Err(error) = maps.set_process(pid, Some(Process::DENIED)) {
+            debug!(pid, %error, "capture: no room for a process");
+        }
     }
 
     /// A process began as a copy of another; the programs know it by then.

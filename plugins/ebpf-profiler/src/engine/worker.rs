@@ -1,31 +1,34 @@
 //! The thread that owns the programs: reads what they send, tells them of processes, collects counts.
 
+mod counting;
+
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 use tracing::{debug, warn};
 
 use super::budget::Budget;
-use super::dictionary::{Addresses, Dictionary};
+use super::dictionary::Dictionary;
 use super::naming::Naming;
 use super::placement::Placement;
-use super::session::{Costs, Named, Running};
+use super::session::{Costs, Running};
 use super::targets::{Wanted, keys, period_of};
 use super::{ProcessEvent, Refused, Request, Settings, Targets};
-use crate::bpf::layout::{Copied, Count, CountKey, End, Event};
+use crate::bpf::layout::{Copied, End, Event};
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Mapped, Processes, Seen};
-use crate::profile::{Kind, Process, Profile};
+use crate::profile::{Kind, Profile};
 use crate::unwind::walk::{Registers, Stack};
 
 /// Counts are collected this often, and before their map can be full.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
 /// The first time is earlier: programs that end soon are named from what is at hand then.
 const FIRST_COLLECT: Duration = Duration::from_secs(1);
+/// Counts whose stacks are named together; twice as many stacks have to stay ready.
+const STACKS_AT_ONCE: usize = 256;
 /// Without a session there is nothing to collect.
 const IDLE: Duration = Duration::from_secs(60);
 /// New stacks after which counts are collected early.
@@ -87,7 +90,7 @@ impl Worker {
             processes: Processes::new(Proc::at(&settings.proc), limits),
             placement: Placement::new(settings.memory_bytes / 2),
             dictionary: Dictionary::new(
-                usize::try_from(settings.memory_bytes / 16).unwrap_or(usize::MAX),
+                usize::try_from(settings.memory_bytes / 32).unwrap_or(usize::MAX),
             ),
             naming: Naming::default(),
             wanted: Wanted::default(),
@@ -320,6 +323,8 @@ impl Worker {
             .is_err()
         {
             self.denied.insert(pid);
+            self.placement.deny(&mut self.programs, pid, now);
+            return;
         }
         match self.processes.refresh(pid, now) {
             Seen::Same | Seen::Changed => {}
@@ -327,7 +332,14 @@ impl Worker {
                 debug!(pid, ?seen, "capture: cannot look at a process");
             }
         }
-        self.processes.update_perf_map(pid);
+        if self
+            .processes
+            .mappings(pid)
+            .iter()
+            .any(Mapped::is_generated)
+        {
+            self.processes.update_perf_map(pid);
+        }
         let processes = &self.processes;
         let trampolines = |it: &Mapped| processes.has_python_trampolines(pid, &it.region);
         let mapped = processes.mappings(pid);
@@ -340,6 +352,9 @@ impl Worker {
         self.new_stacks += 1;
         if !self.placement.covers(copied.pid, copied.ip) {
             self.tell_of(copied.pid);
+        }
+        if self.denied.contains(&copied.pid) {
+            return;
         }
         let Copied {
             pid,
@@ -359,155 +374,6 @@ impl Worker {
             .placement
             .walk(&self.programs, pid, registers, &stack, code);
         self.remember(copied.id, frames, end);
-    }
-
-    /// Hands what was counted to the sessions.
-    fn collect(&mut self) {
-        let pause = if self.sessions.is_empty() {
-            IDLE
-        } else {
-            COLLECT_EVERY
-        };
-        self.due = Instant::now() + pause;
-        self.new_stacks = 0;
-        let epoch = self.programs.turn_epoch();
-        self.read_events();
-        let counts = self.programs.collect(epoch);
-        for part in counts.chunks(1024) {
-            self.distribute(part);
-        }
-        let counters = self.programs.counters();
-        let lost = counters.ring_full + counters.counts_full + counters.waits_full;
-        let more = lost - std::mem::replace(&mut self.lost, lost);
-        for running in self.sessions.values_mut() {
-            running.lose(more);
-        }
-        let now = Instant::now();
-        self.processes.sweep(now);
-        self.keep_budget(now);
-    }
-
-    /// Names stacks and counts them where they are wanted.
-    fn distribute(&mut self, counts: &[(CountKey, Count)]) {
-        let now = Instant::now();
-        let mut found = Vec::with_capacity(counts.len());
-        for (key, count) in counts {
-            if !self.denied.contains(&key.pid) {
-                found.push((key, *count, self.stacks_of(key)));
-            }
-        }
-        for off_cpu in [false, true] {
-            let stacks: Vec<_> = found
-                .iter()
-                .filter(|(key, ..)| (key.period == 0) == off_cpu)
-                .flat_map(|(key, _, (user, kernel))| {
-                    let user = user
-                        .as_ref()
-                        .map(|it| ((key.pid, key.user), Arc::clone(it)));
-                    let kernel = kernel.as_ref().map(|it| ((0, key.kernel), Arc::clone(it)));
-                    user.into_iter().chain(kernel)
-                })
-                .collect();
-            self.naming
-                .prepare(&mut self.processes, &stacks, off_cpu, now);
-        }
-        for (key, count, (user, kernel)) in found {
-            let process = self.process(key.pid);
-            let whole = (key.user == 0 || user.is_some()) && (key.kernel == 0 || kernel.is_some());
-            let user = self.naming.get((key.pid, key.user));
-            let kernel = self.naming.get((0, key.kernel));
-            let none = Named {
-                frames: Vec::new(),
-                complete: true,
-            };
-            for running in self.sessions.values_mut().filter(|it| it.wants(key)) {
-                if whole {
-                    let (user, kernel) = (user.as_deref(), kernel.as_deref());
-                    running.add(
-                        key,
-                        count,
-                        &process,
-                        kernel.unwrap_or(&none),
-                        user.unwrap_or(&none),
-                    );
-                } else {
-                    running.lose(count.count);
-                }
-            }
-        }
-    }
-
-    fn stacks_of(&mut self, key: &CountKey) -> (Option<Arc<Addresses>>, Option<Arc<Addresses>>) {
-        let mut stack = |id: u64| (id != 0).then(|| self.dictionary.get(id)).flatten();
-        (stack(key.user), stack(key.kernel))
-    }
-
-    fn process(&mut self, pid: u32) -> Process {
-        if self.processes.get(pid).is_none() {
-            // A thread of the kernel, say: nobody has looked at it yet.
-            self.processes.refresh(pid, Instant::now());
-        }
-        let name = self.processes.get(pid).map(|it| it.identity.name.clone());
-        Process {
-            pid,
-            name: name.unwrap_or_else(|| pid.to_string()),
-        }
-    }
-
-    fn costs(&self) -> Costs {
-        Costs::now(self.settings.measure.then(|| self.programs.run_time()))
-    }
-
-    /// Lengthens or shortens the periods of elastic sessions by what we have used since the last time.
-    fn keep_budget(&mut self, now: Instant) {
-        let elapsed = now.duration_since(std::mem::replace(&mut self.collected, now));
-        let costs = self.costs();
-        let before = std::mem::replace(&mut self.costs, costs);
-        let kernel = costs
-            .kernel_cpu
-            .unwrap_or_default()
-            .saturating_sub(before.kernel_cpu.unwrap_or_default());
-        let used = costs.own_cpu.saturating_sub(before.own_cpu) + kernel;
-        if elapsed < Duration::from_secs(1) || !self.budget.observe(used, elapsed) {
-            return;
-        }
-        let factor = self.budget.factor();
-        warn!(
-            ?used,
-            ?elapsed,
-            factor,
-            "capture: the period of samples follows the CPU budget"
-        );
-        let elastic = self.sessions.iter().filter(|(_, it)| it.request.elastic);
-        for session in elastic.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.stretch(session, factor);
-        }
-    }
-
-    fn stretch(&mut self, session: u64, factor: u32) {
-        let Some(running) = self.sessions.get(&session) else {
-            return;
-        };
-        let (before, request) = (running.period(), running.request.clone());
-        if request.kind == Kind::OffCpu {
-            return;
-        }
-        let longer = Request {
-            period: request.period * factor,
-            ..request
-        };
-        if let Err(error) = self
-            .set_targets(session, &longer)
-            .map_err(|it| it.to_string())
-            .and_then(|()| self.attach(&longer).map_err(|it| it.to_string()))
-        {
-            warn!(error, "capture: cannot change the period");
-            return;
-        }
-        self.detach_unused(before);
-        if let Some(running) = self.sessions.get_mut(&session) {
-            running.set_period(period_of(&longer));
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `/proc/kallsyms` is 5 MB of text that takes the kernel 40 ms to print: too much to keep and too slow to
 //! read for every new address. Here 64,000 functions take 1 MB: addresses as differences, names packed in
-//! the order of the file, [`BLOCK`] at a time.
+//! the order of the file, `BLOCK` at a time.
 
 use std::io::{self, BufRead, Read};
 
