@@ -147,11 +147,13 @@ struct Walker {
     words: PlainWords,
     proc: PathBuf,
     access: Access,
+    /// Who may not be looked at, of those seen since the last collection.
+    judged: HashMap<u32, bool>,
 }
 
 impl Unwinder for Walker {
     fn unwind(&mut self, pid: u32, at: ring::Registers, stack: &[u8]) -> (Vec<u64>, bool) {
-        if self.access.check(&self.proc, pid).is_err() {
+        if self.is_denied(pid) {
             return (Vec::new(), false);
         }
         if !self.placement.covers(pid, at.ip) {
@@ -175,6 +177,14 @@ impl Unwinder for Walker {
 }
 
 impl Walker {
+    fn is_denied(&mut self, pid: u32) -> bool {
+        let (access, proc) = (&self.access, &self.proc);
+        *self
+            .judged
+            .entry(pid)
+            .or_insert_with(|| access.check(proc, pid).is_err())
+    }
+
     fn look_at(&mut self, pid: u32) {
         let now = Instant::now();
         self.processes.refresh(pid, now);
@@ -213,6 +223,7 @@ impl Worker {
                 words: PlainWords::default(),
                 proc,
                 access,
+                judged: HashMap::new(),
             },
             naming: Naming::default(),
             sessions: HashMap::new(),
@@ -325,7 +336,8 @@ impl Worker {
         let Some((sampler, running)) = self.sessions.get_mut(&session) else {
             return;
         };
-        let (stacks, losses) = sampler.take();
+        let (mut stacks, losses) = sampler.take();
+        stacks.retain(|raw| !self.walker.is_denied(raw.pid));
         let Losses {
             ring,
             counts,
@@ -387,5 +399,7 @@ impl Worker {
             self.naming.clear();
         }
         self.walker.processes.sweep(now);
+        // Another program may have the number by the next time.
+        self.walker.judged.clear();
     }
 }
