@@ -1,11 +1,12 @@
 //! Which processes may be looked at.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use regex::Regex;
 
-use super::Refused;
+use super::{Refused, Targets};
 
 /// Lists of regular expressions on command lines: what `deny` matches is never looked at, and where `allow`
 /// has entries, only what one of them matches is.
@@ -42,6 +43,29 @@ impl Access {
         match fs::read(proc.join(pid.to_string()).join("cmdline")) {
             Ok(line) => self.judge(&command_line(&line)).or_else(refuse),
             Err(error) => refuse(format!("its command line cannot be read: {error}")),
+        }
+    }
+
+    /// Those targets that may be looked at and are there: one that ended must not end the capture of others.
+    ///
+    /// # Errors
+    /// None of them may.
+    pub(super) fn narrow(&self, proc: &Path, targets: &Targets) -> Result<Targets, Refused> {
+        let Targets::Processes(pids) = targets else {
+            return Ok(Targets::All);
+        };
+        let (mut allowed, mut refused) = (BTreeSet::new(), None);
+        for &pid in pids {
+            match self.check(proc, pid) {
+                Ok(()) => {
+                    allowed.insert(pid);
+                }
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        match refused {
+            Some(error) if allowed.is_empty() => Err(error),
+            _ => Ok(Targets::Processes(allowed)),
         }
     }
 
@@ -93,6 +117,22 @@ mod tests {
                 .unwrap_err()
                 .contains("nothing in allow")
         );
+    }
+
+    #[test]
+    fn one_that_is_denied_or_gone_does_not_refuse_the_others() {
+        let me = std::process::id();
+        let access = access(&[], &["nobody is called so"]);
+        let proc = Path::new("/proc");
+        let narrow =
+            |pids: &[u32]| access.narrow(proc, &Targets::Processes(pids.iter().copied().collect()));
+        assert_eq!(
+            narrow(&[me, u32::MAX]),
+            Ok(Targets::Processes(BTreeSet::from([me])))
+        );
+        assert!(narrow(&[u32::MAX]).is_err());
+        assert_eq!(narrow(&[]), Ok(Targets::Processes(BTreeSet::new())));
+        assert_eq!(access.narrow(proc, &Targets::All), Ok(Targets::All));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct Budget {
     /// Share of one core, 0.01 for one percent; 0 is no limit.
     share: f64,
     factor: u32,
+    /// Whether the beginning is over, when programs are loaded and tables made.
+    settled: bool,
     above: u32,
     below: u32,
 }
@@ -22,6 +24,7 @@ impl Budget {
         Self {
             share: cpu_percent / 100.0,
             factor: 1,
+            settled: false,
             above: 0,
             below: 0,
         }
@@ -34,7 +37,7 @@ impl Budget {
 
     /// Says what was `used` of `elapsed`; yields whether the factor has changed.
     pub(super) fn observe(&mut self, used: Duration, elapsed: Duration) -> bool {
-        if self.share <= 0.0 || elapsed.is_zero() {
+        if self.share <= 0.0 || elapsed.is_zero() || !std::mem::replace(&mut self.settled, true) {
             return false;
         }
         let share = used.as_secs_f64() / elapsed.as_secs_f64();
@@ -72,6 +75,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn observe(budget: &mut Budget, percents: &[u32]) -> Vec<u32> {
+        budget.observe(SECOND, SECOND);
         let factors = percents.iter().map(|percent| {
             budget.observe(SECOND * *percent / 100, SECOND);
             budget.factor()

@@ -1,6 +1,8 @@
 //! Capturing without programs in the kernel: stacks are copied out by perf events and walked here.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -263,7 +265,7 @@ impl Worker {
                 targets,
                 answer,
             } => {
-                let _ = answer.send(self.retarget(session, targets));
+                let _ = answer.send(self.retarget(session, &targets));
             }
             Command::Take { session, answer } => {
                 self.read();
@@ -276,7 +278,8 @@ impl Worker {
     }
 
     fn start(&mut self, request: Request) -> Result<u64, Refused> {
-        self.check(&request.targets)?;
+        let targets = self.narrow(&request.targets)?;
+        let request = Request { targets, ..request };
         let sampler = Sampler::open(ring::Options {
             tier: self.tier,
             targets: request.targets.clone(),
@@ -293,17 +296,31 @@ impl Worker {
         Ok(self.last_session)
     }
 
-    fn check(&self, targets: &Targets) -> Result<(), Refused> {
-        match targets {
-            Targets::All => Ok(()),
-            Targets::Processes(pids) => pids
-                .iter()
-                .try_for_each(|&pid| self.walker.access.check(&self.walker.proc, pid)),
+    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
+        let Walker { access, proc, .. } = &self.walker;
+        let targets = access.narrow(proc, targets)?;
+        match &targets {
+            Targets::Processes(pids) if self.tier == Tier::OwnProcesses => {
+                let own = rustix::process::geteuid().as_raw();
+                let foreign = pids.iter().find(|pid| {
+                    let owner = fs::metadata(proc.join(pid.to_string()));
+                    owner.is_ok_and(|it| it.uid() != own)
+                });
+                match foreign {
+                    Some(pid) if pids.len() == 1 => Err(Refused {
+                        what: format!("a profile of process {pid}"),
+                        because: "it is another user's".into(),
+                        missing: Some("CAP_BPF and CAP_PERFMON (or root)".into()),
+                    }),
+                    _ => Ok(targets),
+                }
+            }
+            _ => Ok(targets),
         }
     }
 
-    fn retarget(&mut self, session: u64, targets: Targets) -> Result<(), Refused> {
-        self.check(&targets)?;
+    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused> {
+        let targets = self.narrow(targets)?;
         self.count(session);
         if let Some((sampler, running)) = self.sessions.get_mut(&session) {
             sampler.retarget(&targets);

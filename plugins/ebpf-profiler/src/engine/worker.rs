@@ -141,7 +141,7 @@ impl Worker {
                 targets,
                 answer,
             } => {
-                let _ = answer.send(self.retarget(session, targets));
+                let _ = answer.send(self.retarget(session, &targets));
             }
             Command::Take { session, answer } => {
                 self.collect();
@@ -166,7 +166,8 @@ impl Worker {
     }
 
     fn start(&mut self, request: Request) -> Result<u64, Refused> {
-        self.check(&request.targets)?;
+        let targets = self.narrow(&request.targets)?;
+        let request = Request { targets, ..request };
         self.prepare(&request.targets);
         self.last_session += 1;
         let session = self.last_session;
@@ -183,33 +184,31 @@ impl Worker {
         Ok(session)
     }
 
-    fn retarget(&mut self, session: u64, targets: Targets) -> Result<(), Refused> {
-        self.check(&targets)?;
+    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused> {
+        let targets = self.narrow(targets)?;
         self.prepare(&targets);
         let Some(running) = self.sessions.get(&session) else {
             return Ok(());
         };
+        // At the rate of now, which may not be what was asked for.
+        let period = Duration::from_nanos(running.period().into());
+        let asked = running.request.clone();
         let request = Request {
-            targets,
-            ..running.request.clone()
+            targets: targets.clone(),
+            period,
+            ..asked
         };
         self.set_targets(session, &request)?;
         // What the former targets have counted is the session's.
         self.collect();
         if let Some(running) = self.sessions.get_mut(&session) {
-            running.request = request;
+            running.request.targets = targets;
         }
         Ok(())
     }
 
-    fn check(&self, targets: &Targets) -> Result<(), Refused> {
-        let Targets::Processes(pids) = targets else {
-            return Ok(());
-        };
-        for &pid in pids {
-            self.settings.access.check(&self.settings.proc, pid)?;
-        }
-        Ok(())
+    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
+        self.settings.access.narrow(&self.settings.proc, targets)
     }
 
     /// Tells the programs of processes before their first sample.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{COLLECT_EVERY, IDLE, STACKS_AT_ONCE, Worker};
 use crate::bpf::layout::{Count, CountKey};
@@ -125,11 +125,11 @@ impl Worker {
             return;
         }
         let factor = self.budget.factor();
-        warn!(
-            ?used,
-            ?elapsed,
+        let percent = 100.0 * used.as_secs_f64() / elapsed.as_secs_f64();
+        info!(
             factor,
-            "capture: the period of samples follows the CPU budget"
+            "capture: took {percent:.2} % of a core, may take {} %: samples are taken at 1/{factor} of the rate asked for",
+            self.settings.cpu_percent
         );
         let elastic = self.sessions.iter().filter(|(_, it)| it.request.elastic);
         for session in elastic.map(|(id, _)| *id).collect::<Vec<_>>() {
