@@ -23,7 +23,7 @@ struct {
 /* Samples by stack. Emptied by user space; a sample that finds it full is counted in `counts_full`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__type(key, struct count_key);
 	__type(value, struct count);
 } counts SEC(".maps");
@@ -36,13 +36,23 @@ struct {
 	__type(value, __u32);
 } known SEC(".maps");
 
-/* Threads of targets that left their CPU, by tid; gone when they come back or their process ends. */
+/* Threads of targets that left their CPU, by tid; gone when they come back or end. One that finds it full is
+ * counted in `waits_full`. Emptied by user space before it has waits counted. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
 	__type(key, __u32);
 	__type(value, struct wait);
 } waits SEC(".maps");
+
+/* Processes that user space has not told of, so that none of them takes the whole ring. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct unknown);
+} unknowns SEC(".maps");
 
 /* To user space. What finds it full is lost and counted in `ring_full`. */
 struct {
@@ -70,6 +80,7 @@ enum { ROOM_SAMPLE = 0, ROOM_SWITCH = 1 };
 struct room {
 	struct stack_event user, kernel;
 	__u64 copies; /* how many copies were made: their numbers */
+	struct trail trail;
 	struct copy_event copy;
 	__u8 beyond[COPY_PAGE]; /* never written: the verifier knows sums of lengths less well than we do */
 };
@@ -81,7 +92,10 @@ struct {
 } rooms SEC(".maps");
 
 #define WAKE_AT (256 << 10)
+#define COPIES_A_SECOND 48
+#define TELL_OF_COUNTS 1024
 #define COPY_ID (1ULL << 63)
+#define TASK_DEAD 0x80
 #define HASH_START 0xcbf29ce484222325ULL
 
 static __always_inline struct counters *my_counters(void)
@@ -152,8 +166,24 @@ __noinline __u64 remember(__u32 number, __u32 of_kernel, __u32 tgid, __u64 id)
 	return id;
 }
 
-/* Hands registers and stack to user space. Returns the number under which it will know the stack. */
-__noinline __u64 leave_to_user(const struct registers *at, __u32 number, __u32 tgid)
+/* Whether one more copy of a process may be sent that user space has not told of. */
+static __always_inline bool may_copy(__u32 tgid)
+{
+	struct unknown *unknown = bpf_map_lookup_elem(&unknowns, &tgid), first = { .copies = 1 };
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!unknown || now - unknown->since > 1000000000ULL) {
+		first.since = now;
+		bpf_map_update_elem(&unknowns, &tgid, &first, BPF_ANY);
+		return 1;
+	}
+	/* Two CPUs may both be the last: it is no exact number. */
+	return unknown->copies++ < COPIES_A_SECOND;
+}
+
+/* Hands registers and stack to user space. Returns the number under which it will know the stack. `missing`:
+ * what no mapping has, or 0. */
+__noinline __u64 leave_to_user(const struct registers *at, __u32 number, __u32 tgid, __u64 missing)
 {
 	struct counters *mine = my_counters();
 	struct room *room = my_room(number);
@@ -162,7 +192,12 @@ __noinline __u64 leave_to_user(const struct registers *at, __u32 number, __u32 t
 
 	if (!at || !room || !mine)
 		return 0;
+	if (!missing && !may_copy(tgid)) {
+		mine->too_many++;
+		return 0;
+	}
 	copy = &room->copy;
+	copy->missing = missing;
 	copy->head.kind = EVENT_COPY;
 	copy->head.tgid = tgid;
 	copy->id = COPY_ID | (__u64)number << 60 | (__u64)bpf_get_smp_processor_id() << 40 | ++room->copies;
@@ -227,6 +262,7 @@ __noinline __u64 user_stack(const struct registers *at, __u32 number, __u32 tgid
 	if (process) {
 		walk.at = *at;
 		walk.ip = room->user.ip;
+		walk.trail = &room->trail;
 		walk.first = process->first;
 		walk.count = process->count;
 		walk_stack(&walk);
@@ -237,7 +273,7 @@ __noinline __u64 user_stack(const struct registers *at, __u32 number, __u32 tgid
 			return remember(number, 0, tgid, walk.hash);
 		}
 	}
-	return leave_to_user(at, number, tgid);
+	return leave_to_user(at, number, tgid, process ? walk.at.ip : 0);
 }
 
 struct hashing {
@@ -295,13 +331,24 @@ static __always_inline __u64 user_frames(void *ctx, struct room *room, __u32 num
 	return remember(number, 0, tgid, hash_of(out, 0));
 }
 
+static __always_inline void tell(__u32 kind, __u32 tgid, __u64 flags)
+{
+	struct event event = { .kind = kind, .tgid = tgid };
+
+	bpf_ringbuf_output(&events, &event, sizeof(event), flags);
+}
+
 static __always_inline void add(struct counters *mine, const struct count_key *key, __u64 nanos)
 {
 	struct count *count = bpf_map_lookup_elem(&counts, key), first = { .count = 1, .nanos = nanos };
 
 	if (!count) {
-		if (!bpf_map_update_elem(&counts, key, &first, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&counts, key, &first, BPF_NOEXIST)) {
+			/* User space has to collect before the map is full. */
+			if (++mine->inserted % TELL_OF_COUNTS == 0)
+				tell(EVENT_COUNTS, 0, BPF_RB_FORCE_WAKEUP);
 			return;
+		}
 		/* Full, or another CPU was first. */
 		count = bpf_map_lookup_elem(&counts, key);
 		if (!count) {
@@ -403,25 +450,28 @@ static __always_inline void leave_cpu(void *ctx, struct settings *set, bool read
 		mine->waits_full++;
 }
 
-static __always_inline void enter_cpu(struct settings *set, __u32 tid)
+static __always_inline void enter_cpu(struct settings *set, const struct task_struct *next)
 {
+	__u32 tid = next->pid;
 	struct wait *wait = bpf_map_lookup_elem(&waits, &tid);
 	struct counters *mine = my_counters();
 	struct count_key key = {};
 	struct target *target;
-	__u64 nanos;
+	__u64 nanos, since;
 
 	if (!wait || !mine)
 		return;
-	nanos = bpf_ktime_get_ns() - wait->since;
+	since = wait->since;
+	nanos = bpf_ktime_get_ns() - since;
 	key.tgid = wait->tgid;
 	key.user = wait->user;
 	key.kernel = wait->kernel;
 	key.flags = wait->flags;
 	key.epoch = set->epoch;
-	target = find_target(set, key.tgid, 0);
 	bpf_map_delete_elem(&waits, &tid);
-	if (!target || nanos < target->minimum || (!key.user && !key.kernel))
+	target = find_target(set, key.tgid, 0);
+	if (!target || key.tgid != (__u32)next->tgid || nanos < target->minimum || since < target->since ||
+	    (!key.user && !key.kernel))
 		return;
 	mine->samples++;
 	add(mine, &key, nanos);
@@ -429,11 +479,16 @@ static __always_inline void enter_cpu(struct settings *set, __u32 tid)
 
 /* Whether a thread could go on and only has to make room for another. The tracepoint's own argument says
  * so of preemption within the kernel alone. */
-static __always_inline bool is_ready(struct task_struct *task)
+static __always_inline bool is_ready(__u32 state)
+{
+	return state == 0;
+}
+
+static __always_inline __u32 state_of(struct task_struct *task)
 {
 	if (field_exists(task->__state))
-		return task->__state == 0;
-	return ((struct task_struct___before_5_14 *)task)->state == 0;
+		return task->__state;
+	return ((struct task_struct___before_5_14 *)task)->state;
 }
 
 /* Arguments: preempt, prev, next. `prev` is still the current thread: its memory can be read. */
@@ -441,11 +496,14 @@ static __always_inline int change_thread(__u64 *args, const bool tables)
 {
 	struct task_struct *prev = (struct task_struct *)args[1], *next = (struct task_struct *)args[2];
 	struct settings *set = my_settings();
+	__u32 state = state_of(prev);
 
 	if (!set)
 		return 0;
-	leave_cpu(args, set, args[0] || is_ready(prev), tables);
-	enter_cpu(set, next->pid);
+	/* One that ends does not wait. */
+	if (!(state & TASK_DEAD))
+		leave_cpu(args, set, args[0] || is_ready(state), tables);
+	enter_cpu(set, next);
 	return 0;
 }
 
@@ -459,13 +517,6 @@ SEC("tp_btf/sched_switch")
 int off_cpu_frames(__u64 *args)
 {
 	return change_thread(args, 0);
-}
-
-static __always_inline void tell(__u32 kind, __u32 tgid, __u64 flags)
-{
-	struct event event = { .kind = kind, .tgid = tgid };
-
-	bpf_ringbuf_output(&events, &event, sizeof(event), flags);
 }
 
 /* Arguments: the parent, the child. A process begins with its parent's mappings. */

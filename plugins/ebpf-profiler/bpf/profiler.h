@@ -63,6 +63,7 @@ struct target_key {
 };
 struct target {
 	__u64 minimum; /* shorter waits are left out */
+	__u64 since;   /* waits that began before are left out */
 };
 
 /* How the walk of a user stack ended. */
@@ -89,6 +90,12 @@ struct count {
 	__u64 count, nanos;
 };
 
+/* Copies of a process that user space has not told of yet. */
+struct unknown {
+	__u64 since;
+	__u64 copies;
+};
+
 /* Where a thread left its CPU. */
 struct wait {
 	__u64 since, user, kernel;
@@ -96,7 +103,7 @@ struct wait {
 };
 
 /* Events to user space; each begins with this. */
-enum { EVENT_STACK = 1, EVENT_COPY = 2, EVENT_EXEC = 3, EVENT_EXIT = 4, EVENT_FORK = 5 };
+enum { EVENT_STACK = 1, EVENT_COPY = 2, EVENT_EXEC = 3, EVENT_EXIT = 4, EVENT_FORK = 5, EVENT_COUNTS = 6 };
 struct event {
 	__u32 kind, tgid;
 };
@@ -121,12 +128,13 @@ struct copy_event {
 	struct event head;
 	__u64 id;
 	__u64 ip, sp, fp, link;
+	__u64 missing; /* an address that lies in no mapping that was told; 0: the process is unknown */
 	__u32 length; /* bytes of `stack` */
 	__u32 code_before; /* bytes of `code` before `ip`; 0: there are none */
 	__u8 code[CODE];
 	__u8 stack[COPY];
 };
-_Static_assert(sizeof(struct copy_event) == 72 + COPY, "copy_event: fixed layout");
+_Static_assert(sizeof(struct copy_event) == 80 + COPY, "copy_event: fixed layout");
 
 /* Settings that change while the programs run. */
 struct settings {
@@ -146,6 +154,8 @@ struct counters {
 	__u64 unreadable;    /* walks that ended at memory that could not be read */
 	__u64 no_rule;
 	__u64 lost;
+	__u64 inserted;	     /* stacks that were counted for the first time */
+	__u64 too_many;	     /* samples of unknown processes that were not copied: there were too many */
 };
-_Static_assert(sizeof(struct counters) == 64, "counters: fixed layout");
+_Static_assert(sizeof(struct counters) == 80, "counters: fixed layout");
 #endif

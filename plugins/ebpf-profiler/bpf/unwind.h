@@ -46,12 +46,19 @@ struct registers {
 	__u64 ip, sp, fp, link;
 };
 
+/* What was seen on the way. The verifier follows every value on the stack, and none in a map. */
+struct trail {
+	__u32 chained; /* whether the last caller was found by frame pointer */
+	__u32 strayed; /* whether an address was in no mapping */
+};
+
 struct walk {
 	struct registers at;
 	__u64 hash;
 	__u64 *ip; /* DEPTH of them, in a map */
 	__u32 first, count; /* the process's mappings */
 	__u32 frames, end;
+	struct trail *trail; /* in a map */
 	__u32 interrupted; /* whether `at` is where a frame was interrupted, not what a call returns to */
 	struct mapping *mapping; /* where the last frame was */
 	struct process *process;
@@ -187,12 +194,14 @@ static __always_inline long follow_frame_pointer(struct walk *walk, bool innermo
 {
 	__u64 saved[2], fp = walk->at.fp;
 
-	if (fp == 0 && !innermost)
+	/* Elsewhere it is a register like others. */
+	if (fp == 0 && !innermost && walk->trail->chained)
 		return stop(walk, END_BOTTOM);
 	if (fp < walk->at.sp || fp - walk->at.sp >= FARTHEST || (fp & 7))
 		return stop(walk, END_LOST);
 	if (bpf_probe_read_user(saved, sizeof(saved), (void *)fp))
 		return stop(walk, END_UNREADABLE);
+	walk->trail->chained = 1;
 	return called(walk, saved[1], fp + 16, saved[0]);
 }
 
@@ -337,7 +346,7 @@ static long step(__u32 i, struct walk *walk)
 	__u64 pc, shown;
 	__u32 number;
 
-	if (i >= DEPTH || !walk->ip)
+	if (i >= DEPTH || !walk->ip || !walk->trail)
 		return 1;
 	/* Who takes 1 off a return address shall find the function of an interrupted frame, too. */
 	shown = walk->at.ip + (interrupted && !innermost);
@@ -350,16 +359,21 @@ static long step(__u32 i, struct walk *walk)
 	pc = walk->at.ip - !interrupted;
 	mapping = find_mapping(walk, pc);
 	walk->mapping = mapping;
-	if (!mapping && may_ask(walk))
-		return stop(walk, END_UNMAPPED);
+	if (!mapping) {
+		if (may_ask(walk))
+			return stop(walk, END_UNMAPPED);
+		walk->trail->strayed = 1;
+	}
 	if (mapping && mapping->walk == WALK_RULE)
 		found = mapping->word;
 	else if (mapping && mapping->walk == WALK_TABLE)
 		found = find_rule(mapping, pc - mapping->base);
 	number = found;
 	rule = found < 0 ? NULL : bpf_map_lookup_elem(&rules, &number);
-	if (rule && rule->cfa != CFA_UNKNOWN)
+	if (rule && rule->cfa != CFA_UNKNOWN) {
+		walk->trail->chained = 0;
 		return apply(walk, rule, interrupted);
+	}
 	return innermost ? leave_unknown(walk) : follow_frame_pointer(walk, 0);
 }
 
@@ -367,7 +381,11 @@ static __always_inline void walk_stack(struct walk *walk)
 {
 	walk->end = END_DEPTH;
 	walk->interrupted = 1;
+	walk->trail->chained = 0;
+	walk->trail->strayed = 0;
 	bpf_loop(DEPTH, step, walk, 0);
+	if (walk->trail->strayed && walk->end == END_BOTTOM)
+		walk->end = END_LOST;
 	/* Two stacks of the same frames that ended otherwise are two stacks. */
 	walk->hash = (walk->hash ^ walk->end) * 0x9e3779b97f4a7c15ULL;
 }

@@ -96,6 +96,8 @@ pub struct TargetKey {
 pub struct Target {
     /// Shorter waits are left out, in nanoseconds.
     pub minimum: u64,
+    /// Waits that began before are left out, in nanoseconds of the kernel's monotonic clock.
+    pub since: u64,
 }
 
 /// Flag of [`CountKey`]: the thread was ready to run.
@@ -128,6 +130,11 @@ pub struct Count {
     /// Time that they stand for.
     pub nanos: u64,
 }
+
+/// `struct wait`, which only the programs read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wait([u64; 4]);
 
 /// `struct settings`
 #[repr(C)]
@@ -163,6 +170,10 @@ pub struct Counters {
     pub no_rule: u64,
     /// Walks by frame pointers that led nowhere.
     pub lost: u64,
+    /// Stacks that were counted for the first time.
+    pub inserted: u64,
+    /// Samples of unknown processes that were not copied because there were too many.
+    pub too_many: u64,
 }
 
 /// Two words of an arena.
@@ -174,7 +185,7 @@ const _: () = assert!(size_of::<Rule>() == 16);
 const _: () = assert!(size_of::<Mapping>() == 40);
 const _: () = assert!(size_of::<Process>() == 16);
 const _: () = assert!(size_of::<CountKey>() == 32);
-const _: () = assert!(size_of::<Counters>() == 64);
+const _: () = assert!(size_of::<Counters>() == 80);
 const _: () = assert!(size_of::<Settings>() == 16);
 
 macro_rules! plain {
@@ -187,7 +198,7 @@ macro_rules! plain {
     };
 }
 plain!(
-    Process, TargetKey, Target, CountKey, Count, Settings, Counters, Words
+    Process, TargetKey, Target, CountKey, Count, Settings, Counters, Words, Wait
 );
 // `Rule` and `Mapping` have enums inside: we write them, and never read what the kernel has.
 
@@ -211,6 +222,8 @@ pub enum Event {
     Exit(u32),
     /// A process began as a copy of another: child, parent.
     Fork(u32, u32),
+    /// Many new stacks were counted.
+    Counts,
 }
 
 /// Registers and stack of a thread.
@@ -228,6 +241,8 @@ pub struct Copied {
     pub fp: u64,
     /// Link register.
     pub link: u64,
+    /// An address that is in no mapping that the programs were told of; 0: they do not know the process.
+    pub missing: u64,
     /// Code from [`CODE_BEFORE`] bytes before the instruction pointer on, if it could be read.
     pub code: Option<[u8; 16]>,
     /// The stack from the stack pointer on.
@@ -261,8 +276,8 @@ impl Event {
                 }
             }
             2 => {
-                let length = u32_at(48)? as usize;
-                let code = (u32_at(52)? > 0).then(|| bytes.get(56..72)).flatten();
+                let length = u32_at(56)? as usize;
+                let code = (u32_at(60)? > 0).then(|| bytes.get(64..80)).flatten();
                 Self::Copy(Box::new(Copied {
                     pid,
                     id: u64_at(8)?,
@@ -270,13 +285,15 @@ impl Event {
                     sp: u64_at(24)?,
                     fp: u64_at(32)?,
                     link: u64_at(40)?,
+                    missing: u64_at(48)?,
                     code: code.and_then(|it| it.try_into().ok()),
-                    stack: bytes.get(72..72 + length)?.to_vec(),
+                    stack: bytes.get(80..80 + length)?.to_vec(),
                 }))
             }
             3 => Self::Exec(pid),
             4 => Self::Exit(pid),
             5 => Self::Fork(pid, u32_at(8)?),
+            6 => Self::Counts,
             _ => return None,
         })
     }

@@ -3,9 +3,9 @@
 mod maps;
 
 use std::collections::{BTreeSet, HashMap as Owned};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
-use std::{io, process};
 
 use aya::maps::of_maps::ArrayOfMaps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
@@ -16,7 +16,8 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::layout::{
-    Count, CountKey, Counters, MAX_MAPPINGS, MAX_RULES, Process, Settings, Target, TargetKey, Words,
+    Count, CountKey, Counters, MAX_MAPPINGS, MAX_RULES, Process, Settings, Target, TargetKey, Wait,
+    Words,
 };
 use super::perf;
 pub use super::refusal::KernelError;
@@ -37,6 +38,7 @@ pub struct Programs {
     processes: HashMap<MapData, u32, Process>,
     counts: HashMap<MapData, CountKey, Count>,
     known: HashMap<MapData, u64, u32>,
+    waits: HashMap<MapData, u32, Wait>,
     counters: PerCpuArray<MapData, Counters>,
     arenas: ArrayOfMaps<MapData, Array<MapData, Words>>,
     arena_memory: Vec<(Array<MapData, Words>, Shared<Words>)>,
@@ -106,11 +108,11 @@ fn share<T: Copy>(
 }
 
 impl Programs {
-    /// Creates the maps. Programs are loaded when they are first needed.
+    /// Creates the maps. Programs are loaded when they are first needed. `own_pid` is what the host calls us.
     ///
     /// # Errors
     /// The kernel refuses a map.
-    pub fn open(walk: Walker) -> Result<Self, KernelError> {
+    pub fn open(walk: Walker, own_pid: u32) -> Result<Self, KernelError> {
         // Without the kernel's types there are samples by frame pointers still.
         let btf = Btf::from_sys_fs().ok();
         let mut ebpf = EbpfLoader::new()
@@ -121,7 +123,7 @@ impl Programs {
         settings.set(
             0,
             Settings {
-                own_pid: process::id(),
+                own_pid,
                 ..Settings::default()
             },
         );
@@ -131,6 +133,7 @@ impl Programs {
             processes: take(&mut ebpf, "processes")?,
             counts: take(&mut ebpf, "counts")?,
             known: take(&mut ebpf, "known")?,
+            waits: take(&mut ebpf, "waits")?,
             counters: take(&mut ebpf, "counters")?,
             arenas: take(&mut ebpf, "arenas")?,
             arena_memory: Vec::new(),
@@ -159,7 +162,12 @@ impl Programs {
         let program = self.sampler()?.fd().map_err(failed("on-CPU program"))?;
         let mut clocks = Vec::with_capacity(cpus.len());
         for cpu in cpus {
-            let clock = perf::open_cpu_clock(cpu, period).map_err(failed("clock of a CPU"))?;
+            let clock = match perf::open_cpu_clock(cpu, period) {
+                Ok(clock) => clock,
+                // It has just gone.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
+                Err(error) => return Err(failed("clock of a CPU")(error)),
+            };
             perf::attach(clock.as_fd(), program.as_fd()).map_err(failed("program at a clock"))?;
             clocks.push(clock);
         }
@@ -246,6 +254,7 @@ impl Programs {
     /// The kernel refuses the program.
     pub fn start_switches(&mut self) -> Result<(), KernelError> {
         if self.switches.is_none() {
+            self.forget_waits();
             let links = self.attach_traces(&[(self.walk.switches(), "sched_switch")]);
             self.forget_types();
             self.switches = links?.pop();

@@ -1,6 +1,8 @@
 //! Capturing by programs in the kernel.
 
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::process;
 use std::sync::Arc;
 use std::thread;
 
@@ -54,6 +56,13 @@ impl Drop for Line {
     }
 }
 
+/// What the host calls us: not what our own namespace does.
+fn own_pid(settings: &Settings) -> u32 {
+    let own = fs::read_link(settings.proc.join("self")).ok();
+    let own = own.and_then(|it| it.to_str()?.parse().ok());
+    own.unwrap_or_else(process::id)
+}
+
 fn gone(what: &str) -> Refused {
     Refused {
         what: what.into(),
@@ -74,7 +83,7 @@ impl Kernel {
             because,
             missing,
         };
-        let programs = Programs::open(walker).and_then(|mut programs| {
+        let programs = Programs::open(walker, own_pid(&settings)).and_then(|mut programs| {
             programs.load_sampler()?;
             Ok(programs)
         });

@@ -69,6 +69,11 @@ impl Placement {
         }
     }
 
+    /// Whether the programs know the process.
+    pub(super) fn knows(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid)
+    }
+
     /// Whether the programs know the process and the address.
     pub(super) fn covers(&self, pid: u32, address: u64) -> bool {
         let Some(told) = self.processes.get(&pid) else {
@@ -122,21 +127,37 @@ impl Placement {
 
     /// Has the programs pass over a process.
     pub(super) fn deny(&mut self, maps: &mut impl Maps, pid: u32, now: Instant) {
-        self.remove_process(pid, now);
+        self.remove_process(maps, pid, now);
         if let Err(error) = maps.set_process(pid, Some(Process::DENIED)) {
             debug!(pid, %error, "capture: no room for a process");
         }
     }
 
-    /// A process began as a copy of another; the programs know it by then.
-    pub(super) fn forked(&mut self, parent: u32, child: u32) {
-        if let Some(told) = self.processes.get(&parent).map(Arc::clone) {
+    /// A process began as a copy of another. The programs have copied what they knew of the parent, which may
+    /// have changed since.
+    pub(super) fn forked(&mut self, maps: &mut impl Maps, parent: u32, child: u32, now: Instant) {
+        self.release(child, now);
+        let told = self.processes.get(&parent).map(Arc::clone);
+        let known = told.as_ref().map(|it| Process {
+            first: it.first,
+            count: length(&it.mappings),
+            asked: 0,
+        });
+        if maps.set_process(child, known).is_ok()
+            && let Some(told) = told
+        {
             self.processes.insert(child, told);
         }
     }
 
-    /// The process has ended or become another: the programs have forgotten it themselves.
-    pub(super) fn remove_process(&mut self, pid: u32, now: Instant) {
+    /// The process has ended or become another.
+    pub(super) fn remove_process(&mut self, maps: &mut impl Maps, pid: u32, now: Instant) {
+        // First of all: its places will be others'. Only an insertion can fail.
+        let _ = maps.set_process(pid, None);
+        self.release(pid, now);
+    }
+
+    fn release(&mut self, pid: u32, now: Instant) {
         let Some(told) = self.processes.remove(&pid).and_then(Arc::into_inner) else {
             return;
         };
@@ -159,7 +180,7 @@ impl Placement {
         let count = length(&told.mappings);
         let Some(first) = self.room.take(count) else {
             self.say_full("mappings");
-            self.remove_process(pid, now);
+            self.remove_process(maps, pid, now);
             return;
         };
         told.first = first;
@@ -174,11 +195,12 @@ impl Placement {
                 asked: 0,
             }),
         );
-        self.remove_process(pid, now);
-        if let Err(error) = known {
-            debug!(pid, %error, "capture: no room for a process");
-        }
+        self.release(pid, now);
         self.processes.insert(pid, Arc::new(told));
+        if known.is_err() {
+            self.say_full("processes");
+            self.remove_process(maps, pid, now);
+        }
     }
 
     fn say_full(&mut self, what: &str) {

@@ -291,6 +291,7 @@ impl Worker {
             request,
             (SystemTime::now(), Instant::now()),
             Costs::now(None),
+            self.memory,
         );
         self.sessions.insert(self.last_session, (sampler, running));
         Ok(self.last_session)

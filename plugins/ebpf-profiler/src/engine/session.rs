@@ -11,8 +11,8 @@ use crate::bpf::layout::{Count, CountKey, PREEMPTED};
 use crate::process;
 use crate::profile::{Frame, Module, Process, Profile, Stack, Summary};
 
-/// Different stacks that a session keeps until it is asked; more are counted as lost.
-const MOST_STACKS: usize = 1 << 16;
+/// Bytes that a frame, a process or a stack takes beside its frames, roughly.
+const OVERHEAD: usize = 160;
 
 /// A stack with names.
 #[derive(Debug, Default)]
@@ -123,11 +123,19 @@ pub(super) struct Running {
     modules: Interned<(u32, u64), Module>,
     frames: Interned<Place, Frame>,
     stacks: HashMap<Identity, Count>,
+    /// What all that takes, roughly, and what it may take: more is counted as lost.
+    bytes: usize,
+    limit: usize,
     lost: u64,
 }
 
 impl Running {
-    pub(super) fn new(request: Request, now: (SystemTime, Instant), costs: Costs) -> Self {
+    pub(super) fn new(
+        request: Request,
+        now: (SystemTime, Instant),
+        costs: Costs,
+        limit: usize,
+    ) -> Self {
         Self {
             period: period_of(&request),
             former: period_of(&request),
@@ -138,6 +146,8 @@ impl Running {
             modules: Interned::default(),
             frames: Interned::default(),
             stacks: HashMap::new(),
+            bytes: 0,
+            limit,
             lost: 0,
         }
     }
@@ -145,6 +155,11 @@ impl Running {
     /// Nanoseconds between samples, as the kernel has it; 0 for off-CPU.
     pub(super) fn period(&self) -> u32 {
         self.period
+    }
+
+    /// All samples of the former rate have come.
+    pub(super) fn settle(&mut self) {
+        self.former = self.period;
     }
 
     /// The kernel samples at another rate from now on.
@@ -170,6 +185,12 @@ impl Running {
         kernel: &Named,
         user: &Named,
     ) {
+        if self.bytes >= self.limit {
+            self.lost += count.count;
+            return;
+        }
+        let known =
+            self.frames.things.len() + self.modules.things.len() + self.processes.things.len();
         let identity = Identity {
             process: self
                 .processes
@@ -179,14 +200,16 @@ impl Running {
             preempted: key.flags & PREEMPTED != 0,
             complete: kernel.complete && user.complete,
         };
-        if let Some(known) = self.stacks.get_mut(&identity) {
-            known.count += count.count;
-            known.nanos += count.nanos;
-        } else if self.stacks.len() < MOST_STACKS {
-            self.stacks.insert(identity, count);
-        } else {
-            self.lost += count.count;
-        }
+        let now =
+            self.frames.things.len() + self.modules.things.len() + self.processes.things.len();
+        self.bytes += OVERHEAD * (now - known);
+        let frames = identity.kernel.len() + identity.user.len();
+        let stack = self.stacks.entry(identity).or_insert_with(|| {
+            self.bytes += OVERHEAD + frames * size_of::<u32>();
+            Count::default()
+        });
+        stack.count += count.count;
+        stack.nanos += count.nanos;
     }
 
     fn numbers(&mut self, stack: &Named) -> Vec<u32> {
@@ -223,6 +246,7 @@ impl Running {
                 .map(|it| it.saturating_sub(before.kernel_cpu.unwrap_or_default())),
             ..Summary::default()
         };
+        self.bytes = 0;
         let mut stacks = Vec::with_capacity(self.stacks.len());
         for (identity, Count { count, nanos }) in self.stacks.drain() {
             let Identity {
@@ -288,6 +312,7 @@ mod tests {
             request,
             (SystemTime::now(), Instant::now()),
             Costs::default(),
+            1 << 20,
         )
     }
 

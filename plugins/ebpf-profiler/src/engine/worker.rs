@@ -16,7 +16,7 @@ use super::placement::Placement;
 use super::session::{Costs, Running};
 use super::targets::{Wanted, keys, period_of};
 use super::{ProcessEvent, Refused, Request, Settings, Targets};
-use crate::bpf::layout::{Copied, End, Event};
+use crate::bpf::layout::{Copied, End, Event, Target};
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Mapped, Processes, Seen};
@@ -29,6 +29,11 @@ const COLLECT_EVERY: Duration = Duration::from_secs(5);
 const FIRST_COLLECT: Duration = Duration::from_secs(1);
 /// Counts whose stacks are named together; twice as many stacks have to stay ready.
 const STACKS_AT_ONCE: usize = 256;
+/// Events that are read before commands are obeyed.
+const EVENTS_AT_ONCE: usize = 4096;
+/// Least and greatest time between two looks at a process in which nothing has changed.
+const SOON: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(10);
 /// Without a session there is nothing to collect.
 const IDLE: Duration = Duration::from_secs(60);
 /// New stacks after which counts are collected early.
@@ -75,6 +80,9 @@ pub(super) struct Worker {
     watchers: Vec<Sender<ProcessEvent>>,
     settings: Settings,
     denied: HashSet<u32>,
+    /// Those of them that have ended since the last collection.
+    left: Vec<u32>,
+    looks: HashMap<u32, Looks>,
     new_stacks: usize,
     collected: Instant,
     due: Instant,
@@ -100,6 +108,8 @@ impl Worker {
             watchers: Vec::new(),
             settings,
             denied: HashSet::new(),
+            left: Vec::new(),
+            looks: HashMap::new(),
             new_stacks: 0,
             collected: Instant::now(),
             due: Instant::now() + IDLE,
@@ -171,6 +181,8 @@ impl Worker {
         self.prepare(&request.targets);
         self.last_session += 1;
         let session = self.last_session;
+        // What was counted before is others'.
+        self.collect();
         self.set_targets(session, &request)?;
         if let Err(error) = self.attach(&request) {
             self.drop_targets(session);
@@ -179,8 +191,9 @@ impl Worker {
         let now = (SystemTime::now(), Instant::now());
         self.due = self.due.min(now.1 + FIRST_COLLECT);
         let costs = self.costs();
+        let limit = usize::try_from(self.settings.memory_bytes / 8).unwrap_or(usize::MAX);
         self.sessions
-            .insert(session, Running::new(request, now, costs));
+            .insert(session, Running::new(request, now, costs, limit));
         Ok(session)
     }
 
@@ -198,7 +211,15 @@ impl Worker {
             period,
             ..asked
         };
-        self.set_targets(session, &request)?;
+        let before = Request {
+            period,
+            ..running.request.clone()
+        };
+        if let Err(refused) = self.set_targets(session, &request) {
+            // There was room for these.
+            self.set_targets(session, &before)?;
+            return Err(refused);
+        }
         // What the former targets have counted is the session's.
         self.collect();
         if let Some(running) = self.sessions.get_mut(&session) {
@@ -221,9 +242,14 @@ impl Worker {
     }
 
     fn set_targets(&mut self, session: u64, request: &Request) -> Result<(), Refused> {
-        let minimum = u64::try_from(request.minimum.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let target = Target {
+            minimum: nanos(request.minimum),
+            since: nanos(Duration::try_from(now).unwrap_or_default()),
+        };
         let keys = keys(&request.targets, period_of(request));
-        for (key, target) in self.wanted.set(session, &keys, minimum) {
+        for (key, target) in self.wanted.set(session, &keys, target) {
             if let Err(error) = self.programs.set_target(key, target) {
                 self.drop_targets(session);
                 return Err(refused(request.kind, &error));
@@ -233,7 +259,7 @@ impl Worker {
     }
 
     fn drop_targets(&mut self, session: u64) {
-        for (key, target) in self.wanted.set(session, &[], 0) {
+        for (key, target) in self.wanted.set(session, &[], Target::default()) {
             // Only an insertion can fail.
             let _ = self.programs.set_target(key, target);
         }
@@ -259,34 +285,50 @@ impl Worker {
     }
 
     fn stop(&mut self, session: u64) {
+        // What it has counted is nobody else's.
+        self.collect();
         if let Some(running) = self.sessions.remove(&session) {
             self.drop_targets(session);
             self.detach_unused(running.period());
         }
     }
 
+    /// Reads events, so many at the most that commands are not kept waiting.
     fn read_events(&mut self) {
-        while let Some(event) = self.programs.next_event() {
-            match event {
-                Event::Stack { id, end, frames } => {
-                    self.new_stacks += 1;
-                    self.remember(id, frames, end);
+        for _ in 0..EVENTS_AT_ONCE {
+            match self.programs.next_event() {
+                Some(event) => self.take_in(event),
+                None => return,
+            }
+        }
+        self.due = Instant::now();
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Stack { id, end, frames } => {
+                self.new_stacks += 1;
+                self.remember(id, frames, end);
+            }
+            Event::Copy(copied) => self.walk(&copied),
+            Event::Counts => self.new_stacks += COLLECT_AFTER / 2,
+            Event::Exec(pid) => {
+                self.leave(pid);
+                self.naming.forget(pid);
+                self.tell_watchers(ProcessEvent::Exec(pid));
+            }
+            Event::Fork(child, parent) => {
+                if self.denied.contains(&parent) {
+                    self.denied.insert(child);
                 }
-                Event::Copy(copied) => self.walk(&copied),
-                Event::Exec(pid) => {
-                    self.leave(pid);
-                    self.naming.forget(pid);
-                    self.tell_watchers(ProcessEvent::Exec(pid));
-                }
-                Event::Fork(child, parent) => {
-                    self.processes.forked(parent, child);
-                    self.placement.forked(parent, child);
-                }
-                Event::Exit(pid) => {
-                    self.leave(pid);
-                    self.processes.exited(pid, Instant::now());
-                    self.tell_watchers(ProcessEvent::Exit(pid));
-                }
+                self.processes.forked(parent, child);
+                self.placement
+                    .forked(&mut self.programs, parent, child, Instant::now());
+            }
+            Event::Exit(pid) => {
+                self.leave(pid);
+                self.processes.exited(pid, Instant::now());
+                self.tell_watchers(ProcessEvent::Exit(pid));
             }
         }
     }
@@ -302,8 +344,13 @@ impl Worker {
 
     /// What we knew of a process holds no more.
     fn leave(&mut self, pid: u32) {
-        self.denied.remove(&pid);
-        self.placement.remove_process(pid, Instant::now());
+        // What it has counted is still to be passed over.
+        if self.denied.contains(&pid) {
+            self.left.push(pid);
+        }
+        self.looks.remove(&pid);
+        self.placement
+            .remove_process(&mut self.programs, pid, Instant::now());
     }
 
     fn remember(&mut self, id: u64, frames: Vec<u64>, end: End) {
@@ -325,11 +372,16 @@ impl Worker {
             self.placement.deny(&mut self.programs, pid, now);
             return;
         }
-        match self.processes.refresh(pid, now) {
-            Seen::Same | Seen::Changed => {}
-            seen @ (Seen::Gone | Seen::Denied) => {
-                debug!(pid, ?seen, "capture: cannot look at a process");
-            }
+        self.denied.remove(&pid);
+        let seen = self.processes.refresh(pid, now);
+        let looks = self.looks.entry(pid).or_default();
+        looks.taken(seen == Seen::Changed, now);
+        match seen {
+            Seen::Changed => {}
+            Seen::Same if self.placement.knows(pid) => return,
+            Seen::Same => {}
+            Seen::Gone => return,
+            Seen::Denied => debug!(pid, "capture: may not look at a process"),
         }
         if self
             .processes
@@ -349,20 +401,26 @@ impl Worker {
     /// Does what the programs could not: looks at the process, then walks the copy.
     fn walk(&mut self, copied: &Copied) {
         self.new_stacks += 1;
-        if !self.placement.covers(copied.pid, copied.ip) {
-            self.tell_of(copied.pid);
-        }
-        if self.denied.contains(&copied.pid) {
-            return;
-        }
         let Copied {
             pid,
             ip,
             sp,
             fp,
             link,
+            missing,
             ..
         } = *copied;
+        let is_known = match missing {
+            0 => self.placement.knows(pid),
+            address => self.placement.covers(pid, address),
+        };
+        let now = Instant::now();
+        if !is_known && self.looks.get(&pid).is_none_or(|it| it.may_look(now)) {
+            self.tell_of(pid);
+        }
+        if self.denied.contains(&pid) {
+            return;
+        }
         let stack = Stack {
             start: sp,
             bytes: &copied.stack,
@@ -373,6 +431,30 @@ impl Worker {
             .placement
             .walk(&self.programs, pid, registers, &stack, code);
         self.remember(copied.id, frames, end);
+    }
+}
+
+/// When a process's mappings may be read again: one whose code lies in none of them would have it done for
+/// every sample.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    last: Option<Instant>,
+    pause: Duration,
+}
+
+impl Looks {
+    fn may_look(&self, now: Instant) -> bool {
+        self.last
+            .is_none_or(|last| now.saturating_duration_since(last) >= self.pause)
+    }
+
+    fn taken(&mut self, changed: bool, now: Instant) {
+        self.last = Some(now);
+        self.pause = if changed {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(SOON, LATE)
+        };
     }
 }
 

@@ -40,7 +40,7 @@ impl Rules {
     /// The number of [`Rule::UNKNOWN`].
     pub const UNKNOWN: u16 = 1;
 
-    /// The number of a rule, a new one if it has none; [`Self::UNSUPPORTED`] when no more fit.
+    /// The number of a rule, a new one if it has none; [`Self::UNKNOWN`] when no more fit.
     pub fn number(&mut self, rule: Rule) -> u16 {
         if let Some(&known) = self.numbers.get(&rule) {
             return known;
@@ -53,7 +53,7 @@ impl Rules {
             }
             _ => {
                 self.overflowed += 1;
-                Self::UNSUPPORTED
+                Self::UNKNOWN
             }
         }
     }

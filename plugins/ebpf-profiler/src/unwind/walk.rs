@@ -14,11 +14,13 @@
 //!    not made yet or no more (`walk/prologue.rs`), take the rule for that instead.
 //! 4. [`Cfa::End`]: complete. [`Cfa::Unsupported`]: unsupported. [`Cfa::Signal`]: read `sp`, `fp`, `ip`
 //!    (and `link`) relative to `sp`; the next frame is interrupted.
-//! 5. Unknown: `fp` of zero ends the stack, unless the frame is the innermost. Else `fp` has to be a
-//!    multiple of 8 from `sp` on, less than [`FARTHEST`] away; the caller's `fp` lies at `fp`, the return
-//!    address at `fp + 8`, the caller's `sp` is `fp + 16`.
+//! 5. Unknown: `fp` of zero ends the stack where the frame before was left by its frame pointer: else it is
+//!    a register like others. Not zero, `fp` has to be a multiple of 8 from `sp` on, less than [`FARTHEST`]
+//!    away; the caller's `fp` lies at `fp`, the return address at `fp + 8`, the caller's `sp` is `fp + 16`.
 //! 6. Else find the CFA, which is the caller's `sp`, read the return address, then the frame pointer.
 //! 7. A return address below [`LOWEST`] ends the stack.
+//!
+//! A stack with an address in no mapping is not complete, wherever it ended.
 //!
 //! A lost frame pointer is [`LOST`], which no frame pointer is.
 
@@ -125,18 +127,24 @@ pub fn walk<W: Words>(
     let mut frame = Frame {
         registers,
         interrupted: true,
+        chained: false,
     };
+    let mut strayed = false;
+    let complete = |strayed| if strayed { End::NoRule } else { End::Complete };
     while addresses.len() < MOST_FRAMES {
         let innermost = addresses.is_empty();
         let Registers { ip, .. } = frame.registers;
         addresses.push(ip.wrapping_add(u64::from(frame.interrupted && !innermost)));
-        let mut rule = tables.rule(ip.wrapping_sub(u64::from(!frame.interrupted)));
+        let pc = ip.wrapping_sub(u64::from(!frame.interrupted));
+        strayed |= tables.mapping(pc).is_none();
+        let mut rule = tables.rule(pc);
         if rule.cfa == Cfa::Unknown && innermost {
             rule = code.and_then(prologue).unwrap_or(rule);
         }
-        match frame.caller(&rule, innermost, memory) {
-            Ok(caller) if caller.registers.ip < LOWEST => return End::Complete,
+        match frame.caller(&rule, memory) {
+            Ok(caller) if caller.registers.ip < LOWEST => return complete(strayed),
             Ok(caller) => frame = caller,
+            Err(End::Complete) => return complete(strayed),
             Err(end) => return end,
         }
     }
@@ -146,9 +154,7 @@ pub fn walk<W: Words>(
 impl<W: Words> Tables<'_, W> {
     /// The rule of an address of the process.
     pub fn rule(&self, pc: u64) -> Rule {
-        let after = self.mappings.partition_point(|mapping| mapping.start <= pc);
-        let mapping = after.checked_sub(1).and_then(|at| self.mappings.get(at));
-        let number = match mapping.filter(|mapping| pc < mapping.end) {
+        let number = match self.mapping(pc) {
             Some(mapping) if mapping.walk == Walk::Rule => mapping.word,
             Some(mapping) if mapping.walk == Walk::Table => self.row(mapping, pc),
             _ => Rules::UNKNOWN.into(),
@@ -157,6 +163,12 @@ impl<W: Words> Tables<'_, W> {
             .get(number as usize)
             .copied()
             .unwrap_or(Rule::UNSUPPORTED)
+    }
+
+    fn mapping(&self, pc: u64) -> Option<&Mapping> {
+        let after = self.mappings.partition_point(|mapping| mapping.start <= pc);
+        let mapping = after.checked_sub(1).and_then(|at| self.mappings.get(at));
+        mapping.filter(|mapping| pc < mapping.end)
     }
 
     /// The number of the rule in a mapping's table.
@@ -190,15 +202,17 @@ impl<W: Words> Tables<'_, W> {
 struct Frame {
     registers: Registers,
     interrupted: bool,
+    /// Found by a frame pointer.
+    chained: bool,
 }
 
 impl Frame {
-    fn caller(&self, rule: &Rule, innermost: bool, memory: &impl Memory) -> Result<Self, End> {
+    fn caller(&self, rule: &Rule, memory: &impl Memory) -> Result<Self, End> {
         let Registers { ip, sp, fp, .. } = self.registers;
         let cfa = match rule.cfa {
             Cfa::End => return Err(End::Complete),
             Cfa::Unsupported => return Err(End::Unsupported),
-            Cfa::Unknown => return self.by_frame_pointer(innermost, memory),
+            Cfa::Unknown => return self.by_frame_pointer(memory),
             Cfa::Signal => return self.by_signal(rule, memory),
             Cfa::Stack => at(sp, rule.cfa_offset),
             Cfa::Frame => at(frame_pointer(fp)?, rule.cfa_offset),
@@ -226,19 +240,19 @@ impl Frame {
         Ok(Self::called(ip, cfa, fp))
     }
 
-    fn by_frame_pointer(&self, innermost: bool, memory: &impl Memory) -> Result<Self, End> {
+    fn by_frame_pointer(&self, memory: &impl Memory) -> Result<Self, End> {
         let Registers { sp, fp, .. } = self.registers;
-        if fp == 0 && !innermost {
+        if fp == 0 && self.chained {
             return Err(End::Complete);
         }
         if fp < sp || fp - sp >= FARTHEST || !fp.is_multiple_of(8) {
             return Err(End::NoRule);
         }
-        Ok(Self::called(
-            read(memory, at(fp, 8))?,
-            at(fp, 16),
-            read(memory, fp)?,
-        ))
+        let caller = Self::called(read(memory, at(fp, 8))?, at(fp, 16), read(memory, fp)?);
+        Ok(Self {
+            chained: true,
+            ..caller
+        })
     }
 
     fn by_signal(&self, rule: &Rule, memory: &impl Memory) -> Result<Self, End> {
@@ -256,6 +270,7 @@ impl Frame {
         Ok(Self {
             registers,
             interrupted: true,
+            chained: false,
         })
     }
 
@@ -268,6 +283,7 @@ impl Frame {
                 link: 0,
             },
             interrupted: false,
+            chained: false,
         }
     }
 }

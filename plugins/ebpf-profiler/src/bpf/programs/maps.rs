@@ -75,6 +75,15 @@ impl Programs {
         }
     }
 
+    /// Forgets which threads wait.
+    pub(super) fn forget_waits(&mut self) {
+        let waiting: Vec<u32> = self.waits.keys().filter_map(Result::ok).collect();
+        for tid in waiting {
+            // It may have come back meanwhile.
+            let _ = self.waits.remove(&tid);
+        }
+    }
+
     /// Has the programs send a stack again.
     pub fn forget(&mut self, id: u64) {
         // The kernel forgets by itself when the map is full.
@@ -135,6 +144,8 @@ impl Programs {
             sum.unreadable += one.unreadable;
             sum.no_rule += one.no_rule;
             sum.lost += one.lost;
+            sum.inserted += one.inserted;
+            sum.too_many += one.too_many;
         }
         sum
     }

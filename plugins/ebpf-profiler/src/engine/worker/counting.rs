@@ -1,5 +1,6 @@
 //! From counts in the kernel to named stacks of sessions, and what that may cost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,9 @@ use crate::engine::dictionary::Addresses;
 use crate::engine::session::{Costs, Named};
 use crate::engine::targets::period_of;
 use crate::profile::{Kind, Process};
+
+/// Processes whose mappings are read again at a collection, at 50 us each.
+const LOOKED_AT_AGAIN: usize = 64;
 
 impl Worker {
     /// Hands what was counted to the sessions.
@@ -26,18 +30,39 @@ impl Worker {
         let epoch = self.programs.turn_epoch();
         self.read_events();
         let counts = self.programs.collect(epoch);
+        self.look_again(&counts);
         for part in counts.chunks(STACKS_AT_ONCE) {
             self.distribute(part);
         }
         let counters = self.programs.counters();
-        let lost = counters.ring_full + counters.counts_full + counters.waits_full;
+        let lost =
+            counters.ring_full + counters.counts_full + counters.waits_full + counters.too_many;
         let more = lost - std::mem::replace(&mut self.lost, lost);
         for running in self.sessions.values_mut() {
             running.lose(more);
+            running.settle();
+        }
+        for pid in std::mem::take(&mut self.left) {
+            self.denied.remove(&pid);
         }
         let now = Instant::now();
         self.processes.sweep(now);
         self.keep_budget(now);
+    }
+
+    /// A library may have come to where another was: nothing tells of that but another look.
+    fn look_again(&mut self, counts: &[(CountKey, Count)]) {
+        let now = Instant::now();
+        let pids: BTreeSet<u32> = counts
+            .iter()
+            .filter(|(key, _)| key.user != 0)
+            .map(|(key, _)| key.pid)
+            .collect();
+        for pid in pids.into_iter().take(LOOKED_AT_AGAIN) {
+            if self.looks.get(&pid).is_some_and(|it| it.may_look(now)) {
+                self.tell_of(pid);
+            }
+        }
     }
 
     /// Names stacks and counts them where they are wanted.

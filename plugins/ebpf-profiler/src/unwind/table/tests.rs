@@ -111,20 +111,17 @@ fn a_row_out_of_order_is_left_out() {
 }
 
 #[test]
-fn a_rule_that_does_not_fit_is_unsupported_and_counted() {
+fn a_rule_that_does_not_fit_is_unknown_and_counted() {
     let mut rules = Rules::default();
     for offset in 0..MOST_RULES as i32 {
         rules.number(Rule::stack(offset));
     }
     assert_eq!(rules.all().len(), MOST_RULES);
     assert_eq!(rules.overflowed(), 2);
-    assert_eq!(rules.number(Rule::stack(-1)), Rules::UNSUPPORTED);
+    assert_eq!(rules.number(Rule::stack(-1)), Rules::UNKNOWN);
     assert_eq!(rules.number(Rule::stack(0)), 2);
     assert_eq!(rules.overflowed(), 3);
-    assert_eq!(
-        rules.all()[usize::from(Rules::UNSUPPORTED)].cfa,
-        Cfa::Unsupported
-    );
+    assert_eq!(rules.all()[usize::from(Rules::UNKNOWN)].cfa, Cfa::Unknown);
 }
 
 proptest! {

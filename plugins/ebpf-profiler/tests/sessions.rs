@@ -1,0 +1,253 @@
+//! Sessions that share a capture thread: each has its own samples, all of them and no others. Needs root and BPF.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may end here"
+)]
+
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use perigee_ebpf_profiler::bpf::programs::Walker;
+use perigee_ebpf_profiler::engine::{Access, Capture, Kernel, Request, Settings, Targets};
+use perigee_ebpf_profiler::profile::{Kind, Profile};
+use regex::Regex;
+
+struct Program(Child);
+
+impl Program {
+    fn shell(script: &str) -> Self {
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::null())
+            .spawn();
+        Self(child.expect("sh"))
+    }
+
+    fn only(&self) -> Targets {
+        Targets::Processes([self.0.id()].into())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn kernel(settings: Settings) -> Option<Kernel> {
+    match Kernel::open(settings, Walker::Tables) {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn request(kind: Kind, targets: Targets, millis: u64) -> Request {
+    Request {
+        kind,
+        targets,
+        period: Duration::from_millis(millis),
+        minimum: Duration::ZERO,
+        elastic: false,
+    }
+}
+
+fn nanos(profile: &Profile) -> Duration {
+    Duration::from_nanos(profile.stacks.iter().map(|it| it.nanos).sum())
+}
+
+fn secs(seconds: f64) {
+    sleep(Duration::from_secs_f64(seconds));
+}
+
+const BUSY: &str = "while :; do :; done";
+
+#[test]
+fn one_session_of_everybody_ends_and_the_other_goes_on() {
+    let Some(kernel) = kernel(Settings::default()) else {
+        return;
+    };
+    let busy = Program::shell(BUSY);
+    let mut stays = kernel
+        .start(&request(Kind::OnCpu, Targets::All, 10))
+        .expect("start");
+    let goes = kernel
+        .start(&request(Kind::OnCpu, Targets::All, 20))
+        .expect("start");
+    secs(0.5);
+    drop(goes);
+    stays.take();
+    secs(1.0);
+    let profile = stays.take();
+    assert!(
+        profile.summary.samples > 50,
+        "{} samples",
+        profile.summary.samples
+    );
+    drop(busy);
+}
+
+#[test]
+fn a_session_has_no_samples_from_before_it_began() {
+    let Some(kernel) = kernel(Settings::default()) else {
+        return;
+    };
+    let busy = Program::shell(BUSY);
+    let first = kernel
+        .start(&request(Kind::OnCpu, busy.only(), 10))
+        .expect("start");
+    // Collected after a second, then every five.
+    secs(5.0);
+    let mut second = kernel
+        .start(&request(Kind::OnCpu, busy.only(), 10))
+        .expect("start");
+    secs(0.5);
+    let profile = second.take();
+    assert!(
+        nanos(&profile) < Duration::from_secs(1),
+        "{:?} in {:?}",
+        nanos(&profile),
+        profile.duration
+    );
+    drop(first);
+}
+
+#[test]
+fn a_wait_is_not_longer_than_the_session() {
+    let Some(kernel) = kernel(Settings::default()) else {
+        return;
+    };
+    let sleeper = Program::shell("exec perl -e 'select(undef,undef,undef,0.2) while 1'");
+    secs(0.3);
+    let first = kernel
+        .start(&request(Kind::OffCpu, sleeper.only(), 10))
+        .expect("start");
+    secs(1.0);
+    drop(first);
+    secs(4.0);
+    let mut second = kernel
+        .start(&request(Kind::OffCpu, sleeper.only(), 10))
+        .expect("start");
+    secs(1.0);
+    let profile = second.take();
+    assert!(
+        nanos(&profile) < Duration::from_millis(1500),
+        "{:?} in {:?}",
+        nanos(&profile),
+        profile.duration
+    );
+}
+
+#[test]
+fn who_is_denied_is_not_seen_when_it_has_ended() {
+    let settings = Settings {
+        access: Access {
+            allow: Vec::new(),
+            deny: vec![Regex::new("h1-secret").expect("regex")],
+        },
+        ..Settings::default()
+    };
+    let Some(kernel) = kernel(settings) else {
+        return;
+    };
+    let mut session = kernel
+        .start(&request(Kind::OnCpu, Targets::All, 5))
+        .expect("start");
+    secs(1.5);
+    session.take();
+    let child = Command::new("python3")
+        .args([
+            "-c",
+            "import time\nt=time.time()\nwhile time.time()-t<1: pass",
+            "h1-secret",
+        ])
+        .spawn();
+    let mut child = child.expect("python3");
+    let pid = child.id();
+    let _ = child.wait();
+    secs(0.2);
+    let profile = session.take();
+    let seen: Vec<_> = profile
+        .processes
+        .iter()
+        .filter(|it| it.pid == pid)
+        .collect();
+    assert!(seen.is_empty(), "{seen:?}");
+}
+
+#[test]
+fn who_is_denied_is_not_seen_as_its_fork() {
+    let settings = Settings {
+        access: Access {
+            allow: Vec::new(),
+            deny: vec![Regex::new("h1-secret").expect("regex")],
+        },
+        ..Settings::default()
+    };
+    let Some(kernel) = kernel(settings) else {
+        return;
+    };
+    let mut session = kernel
+        .start(&request(Kind::OnCpu, Targets::All, 5))
+        .expect("start");
+    let script = "import os,time\ndef spin(s):\n t=time.time()\n while time.time()-t<s: pass\nspin(1)\np=os.fork()\nspin(60)";
+    let mut child = Command::new("python3")
+        .args(["-c", script, "h1-secret"])
+        .spawn()
+        .expect("python3");
+    secs(3.0);
+    let profile = session.take();
+    let forks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()))
+        .expect("children");
+    let fork: u32 = forks.trim().parse().expect("pid");
+    let _ = Command::new("kill").arg(forks.trim()).status();
+    let _ = child.kill();
+    let _ = child.wait();
+    let samples: u64 = profile
+        .stacks
+        .iter()
+        .filter(|it| profile.processes[it.process as usize].pid == fork)
+        .map(|it| it.count)
+        .sum();
+    assert_eq!(samples, 0);
+}
+
+#[test]
+fn after_a_back_off_a_session_does_not_count_anothers_samples() {
+    let settings = Settings {
+        cpu_percent: 0.0001,
+        ..Settings::default()
+    };
+    let Some(kernel) = kernel(settings) else {
+        return;
+    };
+    let busy = Program::shell(BUSY);
+    let elastic = Request {
+        elastic: true,
+        ..request(Kind::OnCpu, busy.only(), 10)
+    };
+    let mut backs_off = kernel.start(&elastic).expect("start");
+    // Each look is a measurement; after two the period doubles, 16 times is the most.
+    for _ in 0..10 {
+        secs(1.1);
+        backs_off.take();
+    }
+    let other = kernel
+        .start(&request(Kind::OnCpu, busy.only(), 80))
+        .expect("start");
+    secs(4.0);
+    let profile = backs_off.take();
+    assert_eq!(profile.period, Duration::from_millis(160));
+    assert!(
+        nanos(&profile) < Duration::from_secs(5),
+        "{:?} in {:?}",
+        nanos(&profile),
+        profile.duration
+    );
+    drop(other);
+}
