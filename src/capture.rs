@@ -41,7 +41,7 @@ mod switch;
 use connection::Connection;
 pub use doctor::DoctorArgs;
 use module::WorkError;
-use switch::Switch;
+use switch::{Problems, Switch};
 
 /// What `top` shows; a name has at most 15 letters.
 const NAME: &std::ffi::CStr = c"perigee-capture";
@@ -65,6 +65,10 @@ pub struct CaptureArgs {
     /// The gateway that runs us: we end with it
     #[arg(long, value_name = "PID", hide = true)]
     pub child_of: Option<u32>,
+
+    /// How the off-switch stands, instead of what the file says until it changes
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub paused: Option<bool>,
 }
 
 /// Instead of capturing.
@@ -121,7 +125,7 @@ pub fn run(args: &CaptureArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return check::give_up(&error),
     };
-    let code = match runtime.block_on(serve(config)) {
+    let code = match runtime.block_on(serve(config, args.paused)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -141,7 +145,7 @@ fn exit_code(error: &CaptureError) -> ExitCode {
 }
 
 /// Captures until told to stop.
-async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
+async fn serve(config: CaptureConfig, paused: Option<bool>) -> Result<(), CaptureError> {
     let CaptureConfig {
         settings,
         warnings,
@@ -156,7 +160,7 @@ async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
     let CaptureSettings {
         labels, capture, ..
     } = settings;
-    let switch = Switch::new(capture.paused);
+    let switch = Switch::new(capture.paused, paused);
     let gateway = Connection::new(&capture.gateway)?;
     let page = Page::new(labels, switch.clone())?;
     let page = Arc::new(page);
@@ -167,7 +171,7 @@ async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
         std::future::pending(),
     ));
     if let Source::File(path) = source {
-        tokio::spawn(switch.clone().follow(path, capture.paused));
+        tokio::spawn(switch.clone().follow(path, Problems::Told));
     }
     let (stopping, stop) = watch::channel(false);
     let mut capturing = pin!(capture_while_on(&capture, &switch, &gateway, &page, stop));
