@@ -7,6 +7,7 @@
 //! - `doctor`: what this machine lets us do.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use perigee_ebpf_profiler::engine::{Opened, Refused};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Shown};
@@ -38,7 +40,8 @@ mod switch;
 
 use connection::Connection;
 pub use doctor::DoctorArgs;
-use switch::Switch;
+use module::WorkError;
+use switch::{Problems, Switch};
 
 /// What `top` shows; a name has at most 15 letters.
 const NAME: &std::ffi::CStr = c"perigee-capture";
@@ -62,6 +65,10 @@ pub struct CaptureArgs {
     /// The gateway that runs us: we end with it
     #[arg(long, value_name = "PID", hide = true)]
     pub child_of: Option<u32>,
+
+    /// How the off-switch stands, instead of what the file says until it changes
+    #[arg(long, value_name = "BOOL", hide = true, num_args = 0..=1, default_missing_value = "true")]
+    pub paused: Option<bool>,
 }
 
 /// Instead of capturing.
@@ -83,6 +90,8 @@ enum CaptureError {
     Tls(#[from] TlsErrors),
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
+    #[error(transparent)]
+    Work(#[from] WorkError),
     #[error("there is a recorder of metrics in this process already")]
     Recorder,
 }
@@ -116,7 +125,7 @@ pub fn run(args: &CaptureArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return check::give_up(&error),
     };
-    let code = match runtime.block_on(serve(config)) {
+    let code = match runtime.block_on(serve(config, args.paused)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -136,7 +145,7 @@ fn exit_code(error: &CaptureError) -> ExitCode {
 }
 
 /// Captures until told to stop.
-async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
+async fn serve(config: CaptureConfig, paused: Option<bool>) -> Result<(), CaptureError> {
     let CaptureConfig {
         settings,
         warnings,
@@ -151,7 +160,7 @@ async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
     let CaptureSettings {
         labels, capture, ..
     } = settings;
-    let switch = Switch::new(capture.paused);
+    let switch = Switch::new(capture.paused, paused);
     let gateway = Connection::new(&capture.gateway)?;
     let page = Page::new(labels, switch.clone())?;
     let page = Arc::new(page);
@@ -162,11 +171,18 @@ async fn serve(config: CaptureConfig) -> Result<(), CaptureError> {
         std::future::pending(),
     ));
     if let Source::File(path) = source {
-        tokio::spawn(switch.clone().follow(path, capture.paused));
+        tokio::spawn(switch.clone().follow(path, Problems::Told));
     }
+    let (stopping, stop) = watch::channel(false);
+    let mut capturing = pin!(capture_while_on(&capture, &switch, &gateway, &page, stop));
     tokio::select! {
-        () = capture_while_on(&capture, &switch, &gateway, &page) => {}
+        ended = &mut capturing => return Ok(ended?),
         name = signals.stop(&switch) => info!(signal = name, "told to stop"),
+    }
+    stopping.send_replace(true);
+    tokio::select! {
+        ended = capturing => ended?,
+        name = signals.stop(&switch) => warn!(signal = name, "told to stop at once"),
     }
     info!("capture stopped");
     Ok(())
@@ -180,33 +196,49 @@ fn listen(address: SocketAddr) -> Result<TcpListener, CaptureError> {
     Ok(listener)
 }
 
-/// Never ends. What captures lives only while the switch is not off.
-async fn capture_while_on(settings: &Capture, switch: &Switch, gateway: &Connection, page: &Page) {
+/// Ends when stopped. What captures lives only while the switch is not off.
+async fn capture_while_on(
+    settings: &Capture,
+    switch: &Switch,
+    gateway: &Connection,
+    page: &Page,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), WorkError> {
     loop {
         if switch.is_paused() {
             info!("paused: nothing is captured, and nothing of ours is in the kernel");
-            switch.is(false).await;
-            info!("capturing goes on");
+            tokio::select! {
+                () = switch.is(false) => info!("capturing goes on"),
+                () = stopped(&mut stop) => return Ok(()),
+            }
         }
-        let opened = open(settings).await;
+        let opened = tokio::select! {
+            opened = open(settings) => opened,
+            () = stopped(&mut stop) => return Ok(()),
+        };
         page.possible.store(opened.is_some(), Ordering::Relaxed);
-        tokio::select! {
-            () = work(settings, opened, gateway) => {}
-            () = switch.is(true) => {}
+        let is_over = async {
+            tokio::select! {
+                () = switch.is(true) => {}
+                () = stopped(&mut stop) => {}
+            }
+        };
+        match opened {
+            Some(opened) => module::work(settings, opened, gateway, is_over).await?,
+            // Why has been said.
+            None => is_over.await,
         }
-        page.possible.store(false, Ordering::Relaxed);
+        if *stop.borrow() {
+            return Ok(());
+        }
+        module::zero_gauges();
     }
 }
 
-/// Never ends: what cannot be done is said once.
-async fn work(settings: &Capture, opened: Option<Opened>, gateway: &Connection) {
-    if let Some(opened) = opened {
-        match module::work(settings, opened, gateway).await {
-            Ok(never) => match never {},
-            Err(error) => error!("{error}"),
-        }
-    }
-    std::future::pending::<()>().await;
+/// cancel-safe: yes.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Without a sender there is nobody left to capture for.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// On a thread of its own: the kernel takes a while to check programs.

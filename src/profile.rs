@@ -12,6 +12,7 @@ use clap::ArgGroup;
 use perigee_ebpf_profiler::engine::{Refused, Request};
 use perigee_ebpf_profiler::output::{self, Destination};
 use perigee_ebpf_profiler::profile::{Kind, Profile};
+use perigee_ebpf_profiler::tier::Tier;
 use regex::Regex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -31,6 +32,10 @@ use selection::{Selection, SelectionError, Whom};
 
 /// Samples a second of one CPU: not in step with what happens a hundred times a second.
 const RATE: u32 = 99;
+
+/// For who may not capture others.
+const OWN_PROCESSES: &str =
+    "only processes of our own user are captured; perigee capture doctor says what to grant";
 
 /// As a shell reports a process that SIGINT has killed.
 const INTERRUPTED: u8 = 130;
@@ -121,6 +126,9 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
     let destination = Destination::new(&args.output)?;
     let mut selection = Selection::new(whom(args), Path::new("/"), Instant::now())?;
     let opened = module::open(&module::for_file())?;
+    if !args.off_cpu && opened.on_cpu == Tier::OwnProcesses {
+        warn(&OWN_PROCESSES)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -140,20 +148,37 @@ fn try_run(args: &ProfileArgs) -> Result<(), ProfileError> {
         unfollowed,
     }) = recorded?
     else {
+        // Its end would wait for the names.
+        runtime.shutdown_background();
         return Err(ProfileError::Interrupted);
     };
     if let Some(refused) = unfollowed {
-        writeln!(std::io::stderr(), "warning: {refused}")?;
+        warn(&refused)?;
     }
-    if selection.count() == Some(0) && profile.summary.samples == 0 {
-        writeln!(
-            std::io::stderr(),
-            "warning: nobody was there to be captured"
-        )?;
+    if let Some(reason) = emptiness(&profile, args.pid, selection.count()) {
+        warn(&reason)?;
     }
     destination.save(&profile)?;
     say(&profile)?;
     Ok(())
+}
+
+/// Why nothing is in a profile, where that is not plain; `count` processes were there at last.
+fn emptiness(profile: &Profile, pid: Option<u32>, count: Option<usize>) -> Option<String> {
+    if profile.summary.samples > 0 {
+        return None;
+    }
+    match (pid, profile.kind) {
+        _ if count == Some(0) => Some("nobody was there to be captured".to_owned()),
+        (Some(pid), Kind::OnCpu) => Some(format!(
+            "0 samples: process {pid} was never seen on a CPU; --off-cpu shows where it waits"
+        )),
+        _ => None,
+    }
+}
+
+fn warn(what: &dyn std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "warning: {what}")
 }
 
 fn say(profile: &Profile) -> std::io::Result<()> {

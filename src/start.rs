@@ -107,7 +107,12 @@ fn start_capture(capture: &Capture, source: Source, app: &App) -> Option<Supervi
         };
         let here = || ServerAddr::of_listener(app.address).to_string();
         let gateway = (!capture.gateway.is_named).then(here);
-        Supervisor::start(&ChildOptions { config, gateway }, Arc::clone(&app.books))
+        let options = ChildOptions {
+            config,
+            gateway,
+            paused: capture.paused,
+        };
+        Supervisor::start(&options, Arc::clone(&app.books))
     })
 }
 

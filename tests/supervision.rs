@@ -391,6 +391,48 @@ capture: {{enabled: true, {capture}}}
     }
 
     #[test]
+    fn the_off_switch_outlives_the_child() {
+        let directory = tempfile::tempdir().unwrap();
+        let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
+        gateway.line("listening");
+        let first = child(&gateway);
+        gateway.address("metrics and health are served");
+        gateway.tell(Signal::USR1);
+        gateway.line("told to pause");
+        tell(first, Signal::KILL);
+        child(&gateway);
+        let address = gateway.address("metrics and health are served");
+        assert!(metric(address, "perigee_capture_paused") > 0.5);
+    }
+
+    #[test]
+    fn the_off_switch_counts_while_the_child_is_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
+        gateway.line("listening");
+        let first = child(&gateway);
+        gateway.address("metrics and health are served");
+        tell(first, Signal::KILL);
+        gateway.line("capture has ended");
+        gateway.tell(Signal::USR1);
+        child(&gateway);
+        let address = gateway.address("metrics and health are served");
+        assert!(metric(address, "perigee_capture_paused") > 0.5);
+    }
+
+    #[test]
+    fn a_misspelt_list_of_whom_not_to_touch_ends_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("c.yaml"), "capture: {denny: [vault]}").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_perigee"))
+            .args(["check", "-c", "c.yaml"])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64));
+    }
+
+    #[test]
     fn a_process_that_begins_paused_goes_on_when_the_file_says_so() {
         let directory = tempfile::tempdir().unwrap();
         let paused = ALONE.replace("capture: {", "capture: {paused: true, ");

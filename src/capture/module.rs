@@ -1,15 +1,18 @@
 //! The seam to `plugins/ebpf-profiler`: what the configuration says becomes what the module is made of.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use metrics::gauge;
 use perigee_ebpf_profiler::discovery::{self, Discovery, SettingsError};
 use perigee_ebpf_profiler::engine::{self, Access, Opened, Refused, Settings};
+use perigee_ebpf_profiler::metrics::{TASKS_RUNNING, TIER};
 use perigee_ebpf_profiler::oap::link::LinkError;
 use perigee_ebpf_profiler::oap::{self, Agent};
 use regex::Regex;
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::connection::Connection;
 use super::finding::Finding;
@@ -23,26 +26,52 @@ pub(crate) fn open(settings: &Settings) -> Result<Opened, Refused> {
     engine::open(settings)
 }
 
-/// Finds processes, reports them, and does the OAP's tasks. Runs until dropped.
+/// What the agent's own time for a farewell may be exceeded by.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Finds processes, reports them, and does the OAP's tasks until `shutdown` resolves. Then what tasks hold
+/// is sent, and everything is dropped.
 pub(super) async fn work(
     settings: &settings::Capture,
     opened: Opened,
     gateway: &Connection,
-) -> Result<Infallible, WorkError> {
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WorkError> {
     let agent = oap::Settings {
         connection: gateway.to_settings(),
         period: settings.on_cpu_period,
         minimum: settings.off_cpu_minimum,
         ..oap::Settings::default()
     };
+    let farewell = agent.farewell;
     let (sender, entities) = watch::channel(Arc::from([]));
     let agent = Agent::new(agent, Arc::clone(&opened.capture), entities)?;
     let mut discovered: discovery::Settings = serde_json::from_value(settings.discovery.clone())?;
     discovered.agent_id = agent.id().to_owned();
     let _finding = Finding::start(Discovery::new(&discovered)?, opened.watch(), sender)?;
-    agent.run(std::future::pending()).await;
-    // It runs until it is told to stop, which nobody does.
-    std::future::pending().await
+    let (told, mut stop) = watch::channel(false);
+    let is_told = async move {
+        // Without a sender there is nobody left to run for.
+        let _ = stop.wait_for(|told| *told).await;
+    };
+    let late = async {
+        shutdown.await;
+        told.send_replace(true);
+        tokio::time::sleep(farewell + SLACK).await;
+    };
+    tokio::select! {
+        () = agent.run(is_told) => {}
+        () = late => warn!(?farewell, "what captures does not end, dropped"),
+    }
+    Ok(())
+}
+
+/// After [`work`]: nothing is captured, by no means.
+pub(super) fn zero_gauges() {
+    for kind in ["on_cpu", "off_cpu"] {
+        gauge!(TIER, "kind" => kind).set(0.0);
+    }
+    gauge!(TASKS_RUNNING).set(0.0);
 }
 
 /// Why nothing is reported.

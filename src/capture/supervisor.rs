@@ -14,10 +14,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
 use super::restarts::Restarts;
+use super::switch::{Problems, Switch};
 use crate::telemetry::books::Books;
 
 /// This program, also where its file has been replaced.
@@ -39,6 +40,8 @@ pub struct ChildOptions {
     pub config: Option<PathBuf>,
     /// Where the gateway listens, unless the file names an address for the child.
     pub gateway: Option<String>,
+    /// What the file says of the off-switch.
+    pub paused: bool,
 }
 
 /// Keeps the child running until stopped.
@@ -62,8 +65,16 @@ impl Supervisor {
     pub fn start(options: &ChildOptions, books: Arc<Books>) -> Self {
         books.capture.want();
         let (orders, received) = mpsc::channel(ORDERS);
+        let switch = Switch::new(options.paused, None);
+        let mut following = JoinSet::new();
+        if let Some(path) = options.config.clone() {
+            // The child looks at the same file, and says what is wrong with it.
+            following.spawn(switch.clone().follow(path, Problems::LeftToOthers));
+        }
         let run = Run {
             arguments: arguments(options),
+            switch,
+            _following: following,
             books,
             orders: received,
         };
@@ -110,6 +121,10 @@ enum Ended {
 
 struct Run {
     arguments: Vec<OsString>,
+    /// As the child's. It outlives each of them, and counts while there is none.
+    switch: Switch,
+    /// Ends when this is dropped.
+    _following: JoinSet<()>,
     books: Arc<Books>,
     orders: mpsc::Receiver<Order>,
 }
@@ -120,7 +135,7 @@ impl Run {
         let mut rng = Rng::new();
         loop {
             let began = Instant::now();
-            let ended = match spawn(&self.arguments) {
+            let ended = match spawn(&self.arguments, self.switch.told()) {
                 Ok(child) => self.attend(child).await,
                 Err(error) => Ended::Itself(format!("cannot be started: {error}")),
             };
@@ -149,7 +164,10 @@ impl Run {
             tokio::select! {
                 status = child.wait() => break Err(status),
                 order = self.orders.recv() => match order {
-                    Some(Order::Tell(signal)) => send(&child, signal),
+                    Some(Order::Tell(signal)) => {
+                        self.note(signal);
+                        send(&child, signal);
+                    }
                     Some(Order::Stop(grace)) => break Ok(grace),
                     None => break Ok(Duration::ZERO),
                 },
@@ -168,18 +186,27 @@ impl Run {
 
     async fn is_stopped_within(&mut self, pause: Duration) -> bool {
         let stop = async {
-            // There is nobody to pass a signal to.
-            while let Some(Order::Tell(_)) = self.orders.recv().await {}
+            // There is nobody to pass a signal to, but the next child will be told.
+            while let Some(Order::Tell(signal)) = self.orders.recv().await {
+                self.note(signal);
+            }
         };
         tokio::time::timeout(pause, stop).await.is_ok()
     }
+
+    fn note(&self, signal: Signal) {
+        if signal == Signal::USR1 {
+            self.switch.toggle();
+        }
+    }
 }
 
-fn spawn(arguments: &[OsString]) -> std::io::Result<Child> {
+fn spawn(arguments: &[OsString], paused: Option<bool>) -> std::io::Result<Child> {
     // Standard output is the log, which is one for both; lines are whole.
     Command::new(OURSELVES)
         .arg0("perigee")
         .args(arguments)
+        .args(paused.map(|paused| format!("--paused={paused}")))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         // Of its own: an interrupt from the terminal is for the gateway, which passes it on.

@@ -14,37 +14,71 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether capturing is off.
 #[derive(Clone, Debug)]
-pub(super) struct Switch(Arc<watch::Sender<bool>>);
+pub(super) struct Switch(Arc<watch::Sender<State>>);
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    paused: bool,
+    /// What the file has said last.
+    written: bool,
+}
+
+/// What becomes of problems with a changed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problems {
+    /// They are logged.
+    Told,
+    /// Another process logs them.
+    LeftToOthers,
+}
 
 impl Switch {
-    pub(super) fn new(paused: bool) -> Self {
-        Self(Arc::new(watch::Sender::new(paused)))
+    /// As the file says, unless somebody has said otherwise since.
+    pub(super) fn new(written: bool, told: Option<bool>) -> Self {
+        let paused = told.unwrap_or(written);
+        Self(Arc::new(watch::Sender::new(State { paused, written })))
     }
 
     /// Turns it over; whether it is off then.
     pub(super) fn toggle(&self) -> bool {
-        self.0.send_modify(|paused| *paused = !*paused);
-        *self.0.borrow()
+        self.0.send_modify(|state| state.paused = !state.paused);
+        self.is_paused()
     }
 
-    pub(super) fn set(&self, paused: bool) {
-        self.0
-            .send_if_modified(|now| std::mem::replace(now, paused) != paused);
+    /// Takes what the file says; only a change counts.
+    fn read(&self, written: bool) {
+        self.0.send_if_modified(|state| {
+            let is_news = state.written != written;
+            if is_news {
+                *state = State {
+                    paused: written,
+                    written,
+                };
+            }
+            is_news
+        });
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        *self.0.borrow()
+        self.0.borrow().paused
+    }
+
+    /// How it stands, if the file says otherwise.
+    pub(super) fn told(&self) -> Option<bool> {
+        let State { paused, written } = *self.0.borrow();
+        (paused != written).then_some(paused)
     }
 
     /// Waits until it stands so. cancel-safe: nothing is taken.
     pub(super) async fn is(&self, paused: bool) {
+        let stands = |state: &State| state.paused == paused;
         // It cannot be closed while we hold it.
-        let _ = self.0.subscribe().wait_for(|now| *now == paused).await;
+        let _ = self.0.subscribe().wait_for(stands).await;
     }
 
     /// Follows `capture.paused` in the file. Only a change counts: until then the signal has the last
     /// word. Never ends.
-    pub(super) async fn follow(self, path: PathBuf, mut written: bool) {
+    pub(super) async fn follow(self, path: PathBuf, problems: Problems) {
         let mut text = read(&path).await;
         loop {
             tokio::time::sleep(LOOK).await;
@@ -54,11 +88,8 @@ impl Switch {
             }
             text = now;
             match text.as_deref().map(|text| paused(text, &path)) {
-                Some(Ok(paused)) if paused != written => {
-                    written = paused;
-                    self.set(paused);
-                }
-                Some(Ok(_)) => {}
+                Some(Ok(paused)) => self.read(paused),
+                _ if problems == Problems::LeftToOthers => {}
                 Some(Err(errors)) => warn!("changed file not taken: {errors}"),
                 None => warn!(file = %path.display(), "the configuration cannot be read any more"),
             }
@@ -95,8 +126,8 @@ mod tests {
         let path = directory.path().join("perigee.yaml");
         let write = |text: &str| std::fs::write(&path, text).unwrap();
         write("capture: {paused: false}\n");
-        let switch = Switch::new(false);
-        tokio::spawn(switch.clone().follow(path.clone(), false));
+        let switch = Switch::new(false, None);
+        tokio::spawn(switch.clone().follow(path.clone(), Problems::Told));
         look().await;
         assert!(switch.toggle());
         write("capture: {paused: false, enabled: true}\n");
@@ -111,5 +142,17 @@ mod tests {
         write("capture: {paused: false}\n");
         switch.is(false).await;
         assert!(!switch.is_paused());
+    }
+
+    #[test]
+    fn what_somebody_has_said_counts_until_the_file_changes() {
+        let switch = Switch::new(false, Some(true));
+        assert_eq!((switch.is_paused(), switch.told()), (true, Some(true)));
+        switch.read(false);
+        assert!(switch.is_paused(), "it has said so before");
+        switch.read(true);
+        assert_eq!((switch.is_paused(), switch.told()), (true, None));
+        switch.toggle();
+        assert_eq!((switch.is_paused(), switch.told()), (false, Some(false)));
     }
 }

@@ -20,8 +20,8 @@ has shorter ones.
 - `${NAME:default}` as a whole value is taken from the environment. Unset and empty mean the default;
   two quotes (`\"\"`) mean the empty text.
 - Unknown keys are ignored with a warning that names the nearest known one, but for those that were
-  probably meant for a key of TLS or tokens, which are errors; `perigee check --strict` makes errors
-  of warnings.
+  probably meant for a key of TLS or tokens or for `capture.allow` or `capture.deny`, which are errors;
+  `perigee check --strict` makes errors of warnings.
 - Numbers may be written as Satellite reads them (`007` is 7); texts are kept letter for letter.
 - A path with `[]` stands for every item of a list.
 ";

@@ -16,10 +16,14 @@ impl fmt::Display for Closing<'_> {
             Kind::OffCpu => "waits",
         };
         let incomplete = percent(summary.incomplete as f64, summary.samples as f64);
+        write!(out, "{} {counted}", summary.samples)?;
+        if let Some(rate) = rate(self.0) {
+            write!(out, " at {rate} Hz")?;
+        }
         write!(
             out,
-            "{} {counted}, {} lost, {} incomplete stacks ({incomplete} %)",
-            summary.samples, summary.lost, summary.incomplete
+            ", {} lost, {} incomplete stacks ({incomplete} %)",
+            summary.lost, summary.incomplete
         )?;
         let own = summary.own_cpu;
         let all = own + summary.kernel_cpu.unwrap_or_default();
@@ -34,6 +38,16 @@ impl fmt::Display for Closing<'_> {
             None => out.write_str("not measured: kernel.bpf_stats_enabled is 0)"),
         }
     }
+}
+
+/// Samples a second of each CPU, as they were taken at last: the budget may have made them fewer.
+fn rate(profile: &Profile) -> Option<String> {
+    let is_sampled = profile.kind == Kind::OnCpu && !profile.period.is_zero();
+    let rate = is_sampled.then(|| profile.period.as_secs_f64().recip())?;
+    Some(match rate < 9.95 {
+        true => format!("{rate:.1}"),
+        false => format!("{rate:.0}"),
+    })
 }
 
 /// With two digits, so that a share below a thousandth is not nothing.
@@ -57,6 +71,7 @@ mod tests {
     fn shares_are_of_the_samples_and_of_a_core() {
         let mut profile = profile(Kind::OnCpu);
         profile.duration = Duration::from_secs(10);
+        profile.period = Duration::from_secs(1) / 99;
         profile.summary.samples = 2_000;
         profile.summary.lost = 3;
         profile.summary.incomplete = 5;
@@ -64,9 +79,20 @@ mod tests {
         profile.summary.kernel_cpu = Some(Duration::from_micros(4_600));
         assert_eq!(
             Closing(&profile).to_string(),
-            "2000 samples, 3 lost, 5 incomplete stacks (0.25 %), \
+            "2000 samples at 99 Hz, 3 lost, 5 incomplete stacks (0.25 %), \
              overhead 0.14 % of a core (our CPU 9.0 ms, kernel 4.6 ms)"
         );
+    }
+
+    #[test]
+    fn a_rate_that_had_to_give_way_is_the_one_named() {
+        let mut profile = profile(Kind::OnCpu);
+        profile.period = Duration::from_millis(80);
+        assert_eq!(rate(&profile).as_deref(), Some("12"));
+        profile.period = Duration::from_millis(400);
+        assert_eq!(rate(&profile).as_deref(), Some("2.5"));
+        profile.period = Duration::ZERO;
+        assert_eq!(rate(&profile), None);
     }
 
     #[test]

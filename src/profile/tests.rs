@@ -235,6 +235,18 @@ async fn everybody_is_captured_without_looking_at_anybody() {
 }
 
 #[test]
+fn an_empty_profile_says_why() {
+    let mut samples = profile(Kind::OnCpu);
+    let of = |profile: &Profile, count| emptiness(profile, Some(10), count).unwrap_or_default();
+    assert!(of(&samples, Some(1)).starts_with("0 samples: process 10 was never seen on a CPU"));
+    assert_eq!(of(&samples, Some(0)), "nobody was there to be captured");
+    assert_eq!(of(&profile(Kind::OffCpu), Some(1)), "");
+    assert_eq!(emptiness(&samples, None, None), None);
+    samples.summary.samples = 1;
+    assert_eq!(of(&samples, Some(0)), "");
+}
+
+#[test]
 fn a_named_rate_is_kept_and_the_default_may_give_way() {
     let root = machine();
     let selection = Selection::new(Whom::All, root.path(), Instant::now()).unwrap();

@@ -1,9 +1,10 @@
-//! Mistakes in the names of keys for TLS and tokens.
+//! Mistakes in the names of keys for TLS and tokens, and of those that say whom not to capture.
 //!
 //! An unknown key is ignored with a warning, since it may be for a later version. Not where one of
-//! these was probably meant: a gateway that is believed to be closed must not be open.
+//! these was probably meant: a gateway that is believed to be closed must not be open, and who is
+//! believed to be left alone must be.
 
-use super::{Map, by_likeness, likeness};
+use super::{Map, by_likeness, likeness, nearest};
 use crate::config::keys::{self, Key};
 
 /// Least likeness of a name that was meant for one of these keys. More than for a mere hint.
@@ -49,8 +50,24 @@ impl Purpose {
     }
 }
 
+/// Where [`SCOPE`] stands.
+const CAPTURE: &str = "capture";
+
+/// Lists of who is captured and who is not.
+const SCOPE: [&str; 2] = ["allow", "deny"];
+
+/// Beginnings of what such lists are called elsewhere.
+const SCOPE_WORDS: [(&str, &str); 2] = [("allow", "allow"), ("den", "deny")];
+
 /// What to say of an unknown name that was probably meant for one of these keys.
 pub(super) fn mistaken(map: &Map<'_>, name: &str) -> Option<String> {
+    if let Some(list) = scope(map, name) {
+        let place = match map.general {
+            CAPTURE => list.to_owned(),
+            _ => format!("{CAPTURE}.{list}"),
+        };
+        return Some(format!("unknown key; did you mean {place}?"));
+    }
     let here: Vec<_> = guards().filter(|key| is_in(map, key)).collect();
     if here.is_empty() {
         let meant = guards().filter(|key| likeness(name, key.name()) >= ALIKE);
@@ -75,6 +92,23 @@ pub(super) fn mistaken(map: &Map<'_>, name: &str) -> Option<String> {
             format!("unknown key; those for TLS and tokens are {known}")
         }
     })
+}
+
+/// The list that a name under `capture` was probably meant for, whether it stands there already or not.
+fn scope(map: &Map<'_>, name: &str) -> Option<&'static str> {
+    if map.general != CAPTURE {
+        // Elsewhere only what is a name for nothing else.
+        let is_below = map.general.starts_with("capture.");
+        return is_scope(name).filter(|_| is_below);
+    }
+    let siblings = keys::all().filter_map(|key| map.rest(key.path)?.split(['.', '[']).next());
+    let nearest = nearest(name, siblings).and_then(is_scope);
+    let by_word = || SCOPE_WORDS.iter().find(|(word, _)| name.starts_with(word));
+    nearest.or_else(|| by_word().map(|(_, list)| *list))
+}
+
+fn is_scope(name: &str) -> Option<&'static str> {
+    SCOPE.into_iter().find(|list| *list == name)
 }
 
 fn guards() -> impl Iterator<Item = &'static Key> {

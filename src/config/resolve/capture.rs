@@ -115,10 +115,25 @@ fn tls(at: &At<'_>, host: &str, findings: &mut Findings) -> Option<GatewayTls> {
         insecure_skip_verify: at.child("insecure_skip_verify").flag(),
     };
     let server_name = at.child("server_name").filled_text();
-    at.child("enable_tls").flag().then(|| GatewayTls {
+    let is_on = at.child("enable_tls").flag();
+    if !is_on {
+        check_unused(at, findings);
+    }
+    is_on.then(|| GatewayTls {
         files,
         server_name: server_name.unwrap_or_else(|| host.to_owned()),
     })
+}
+
+/// Who names certificates does not mean plain text.
+fn check_unused(at: &At<'_>, findings: &mut Findings) {
+    for name in ["ca_pem_path", "client_pem_path", "client_key_path"] {
+        let file = at.child(name);
+        if let Some(path) = file.filled_text() {
+            let what = format!("{path:?} needs enable_tls: true");
+            findings.errors.push(file.problem(what));
+        }
+    }
 }
 
 fn texts(list: &At<'_>) -> Vec<String> {

@@ -123,6 +123,44 @@ fn a_gateway_with_tls_is_not_spoken_to_in_plain_text() {
 }
 
 #[test]
+fn certificates_without_tls_are_an_error() {
+    for name in ["ca_pem_path", "client_pem_path", "client_key_path"] {
+        let expected = format!("capture.gateway.{name}: \"a.pem\" needs enable_tls: true");
+        assert_refused(
+            &format!("capture: {{gateway: {{{name}: a.pem}}}}"),
+            &expected,
+        );
+    }
+    good_alone("capture: {gateway: {ca_pem_path: a.pem, enable_tls: true}}");
+    good_alone("capture: {gateway: {ca_pem_path: ''}}");
+}
+
+#[test]
+fn a_misspelt_list_of_whom_to_capture_is_an_error() {
+    for (name, meant) in [
+        ("denny", "deny"),
+        ("denied", "deny"),
+        ("deny_list", "deny"),
+        ("alow", "allow"),
+        ("allowed", "allow"),
+        ("allowlist", "allow"),
+    ] {
+        let expected = format!("capture.{name}: unknown key; did you mean {meant}? (line 1)");
+        assert_refused(&format!("capture: {{{name}: [vault]}}"), &expected);
+        assert_refused(
+            &format!("capture: {{{meant}: [a], {name}: [vault]}}"),
+            &expected,
+        );
+    }
+    assert_refused(
+        "capture: {discovery: {deny: [vault]}}",
+        "capture.discovery.deny: unknown key; did you mean capture.deny?",
+    );
+    let warnings = good_alone("capture: {delays: 1, odd: 2}").warnings;
+    assert_eq!(warnings.len(), 2);
+}
+
+#[test]
 fn values_that_cannot_be_are_named() {
     for (section, expected) in [
         (
