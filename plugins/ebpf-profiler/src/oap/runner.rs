@@ -72,7 +72,7 @@ impl Runner {
             known,
             latest_update,
             schedule: Schedule::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(settings.memory),
             running: BTreeMap::new(),
             uploading: None,
             told: LruCache::new(REMEMBERED),
