@@ -1,6 +1,7 @@
 //! A stand-in for what captures.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +18,8 @@ pub(crate) struct Kernel {
     pub(crate) stacks: usize,
     /// What cannot be captured.
     pub(crate) refuses: Option<Kind>,
+    /// How often starting is refused before it is not.
+    pub(crate) refusals: Arc<AtomicU32>,
     /// What has happened.
     pub(crate) seen: Arc<Mutex<Seen>>,
 }
@@ -37,6 +40,7 @@ impl Kernel {
         Self {
             stacks: 2,
             refuses: None,
+            refusals: Arc::default(),
             seen: Arc::default(),
         }
     }
@@ -58,7 +62,10 @@ impl Kernel {
 
 impl Capture for Kernel {
     fn start(&self, request: &Request) -> Result<Box<dyn Session>, Refused> {
-        if self.refuses == Some(request.kind) {
+        let refusals = &self.refusals;
+        let once =
+            refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| it.checked_sub(1));
+        if self.refuses == Some(request.kind) || once.is_ok() {
             return Err(Refused {
                 what: "this kind".to_owned(),
                 because: "it is refused".to_owned(),

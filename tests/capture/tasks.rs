@@ -200,6 +200,20 @@ async fn a_kind_that_cannot_be_captured_does_not_stop_the_other() {
     assert_eq!(sink.stacks().tasks.len(), 1);
 }
 
+/// A process that ended just then and is to come back, a limit of the machine: the task's minute is not over.
+#[tokio::test]
+async fn a_task_that_could_not_begin_once_is_tried_again_in_its_time() {
+    let sink = sink();
+    let kernel = Kernel::new();
+    kernel
+        .refusals
+        .store(1, std::sync::atomic::Ordering::Relaxed);
+    let agent = Running::start(settings(sink.listen()), &kernel, &[entity(PID, "web")]);
+    hand_out(&sink, "t", 60, &json!({}));
+    soon(sink.wait_for_stacks(|stacks| of(stacks, "t", "web").is_some())).await;
+    agent.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_captured_last_is_sent_when_the_agent_ends() {
     let sink = sink();

@@ -7,7 +7,8 @@ pub const REPORTS: &str = "perigee_capture_reports_total";
 /// Gauge: what tasks have us capture now, one for each process of each task.
 pub const TASKS_RUNNING: &str = "perigee_capture_tasks_running";
 /// Counter: what tasks asked for and did not get, by `reason`: `command`, `malformed`, `network`, `full`,
-/// `over` (came or became possible after its time), `capture` (the machine or the configuration forbids it).
+/// `over` (its process was not known in its time), `capture` (the machine or the configuration forbade it
+/// until its time was over).
 pub const TASKS_REFUSED: &str = "perigee_capture_tasks_refused_total";
 /// Counter: streams of profiling data by `outcome` (`ok`, `failed`); what a failed one held is sent again.
 pub const UPLOADS: &str = "perigee_capture_uploads_total";

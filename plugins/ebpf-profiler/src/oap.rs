@@ -54,6 +54,8 @@ pub struct Settings {
     pub minimum: Duration,
     /// How long samples of an ended task are kept that nobody takes. Default 5 minutes.
     pub patience: Duration,
+    /// Bytes that the stacks of all tasks together may take until they are sent. Default 16 MiB.
+    pub memory: usize,
     /// How long ending may take. Default 5 s.
     pub farewell: Duration,
 }
@@ -71,6 +73,7 @@ impl Default for Settings {
             period: Duration::from_millis(9),
             minimum: Duration::ZERO,
             patience: Duration::from_secs(300),
+            memory: upload::MEMORY,
             farewell: Duration::from_secs(5),
         }
     }

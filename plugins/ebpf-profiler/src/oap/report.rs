@@ -2,10 +2,15 @@
 //!
 //! An answer belongs to a process if PID and names are the same, labels sorted. What is not in an answer is
 //! asked for again with the next report.
+//!
+//! An OAP makes ids of service, instance and process (rover.md 2.3): a program that is started anew under
+//! the same names has its id at once, also while no OAP answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use lru::LruCache;
 use perigee_proto::skywalking::v3 as sw;
 use sw::ebpf_process_downstream::Process;
 use sw::ebpf_process_properties::Metadata;
@@ -17,11 +22,16 @@ use crate::discovery::{Entity, Place};
 const MOST_IN_REPORT: usize = 500;
 /// Longest id that we take; an OAP's has 64 characters.
 const LONGEST_ID: usize = 512;
+/// Names whose id is remembered when their process has ended.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// The property without which an OAP offers no CPU profiling.
 const SUPPORTS: &str = "support_ebpf_profiling";
 
 /// PID, layer, service, instance, process, labels.
 type Key = (u32, String, String, String, String, Vec<String>);
+
+/// Service, instance, process: what an id is made of.
+type Names = (String, String, String);
 
 /// The processes that are there, and how far they are known.
 #[derive(Debug)]
@@ -29,6 +39,8 @@ pub struct Processes {
     agent: String,
     supports: bool,
     entries: BTreeMap<Key, Entry>,
+    /// The ids of names that an OAP has answered for, of late.
+    ids: LruCache<Names, Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +67,7 @@ impl Processes {
             agent,
             supports,
             entries: BTreeMap::new(),
+            ids: LruCache::new(REMEMBERED),
         }
     }
 
@@ -67,8 +80,9 @@ impl Processes {
                 Some(entry) if entry.entity == *entity => entry,
                 was => Entry {
                     entity: entity.clone(),
-                    // Ids are made of names.
-                    id: was.and_then(|was| was.id),
+                    id: was
+                        .and_then(|was| was.id)
+                        .or_else(|| self.ids.get(&made_of(&key)).cloned()),
                     asked: Asked::NotYet,
                     pinged: false,
                 },
@@ -140,7 +154,9 @@ impl Processes {
             };
             match id {
                 Some(id) => {
-                    entry.id = Some(Arc::from(id));
+                    let id: Arc<str> = Arc::from(id);
+                    self.ids.put(made_of(&key), Arc::clone(&id));
+                    entry.id = Some(id);
                     entry.asked = Asked::Answered;
                 }
                 None => {
@@ -225,6 +241,10 @@ fn key(pid: u32, mut names: sw::EbpfProcessEntityMetadata) -> Key {
         names.process_name,
         names.labels,
     )
+}
+
+fn made_of((_, _, service, instance, process, _): &Key) -> Names {
+    (service.clone(), instance.clone(), process.clone())
 }
 
 fn names(entity: &Entity) -> sw::EbpfProcessEntityMetadata {

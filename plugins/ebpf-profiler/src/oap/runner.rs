@@ -1,6 +1,7 @@
 //! Does what the schedule says: begins and ends captures, collects them, sends what they yield.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use tonic::Status;
 
 use super::link::Link;
-use super::schedule::{Job, Known, Now, Schedule, Step};
+use super::schedule::{Job, Known, NotTaken, Now, Schedule, Step};
 use super::sessions::Sessions;
 use super::task::{Task, updated_ms};
 use super::upload::{Contents, Outbox};
@@ -71,7 +72,7 @@ impl Runner {
             known,
             latest_update,
             schedule: Schedule::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(settings.memory),
             running: BTreeMap::new(),
             uploading: None,
             told: LruCache::new(REMEMBERED),
@@ -121,12 +122,12 @@ impl Runner {
                     continue;
                 }
             };
-            for (job, why) in self.schedule.learn(&task, now()) {
-                let Job { task, process } = &job;
-                self.refuse(
-                    why.reason(),
-                    &format!("task {task:?}: not run for process {process:?}: {why:?}"),
-                );
+            for (Job { task, process }, why) in self.schedule.learn(&task, now()) {
+                match why {
+                    // Nothing was missed that we could have done: an OAP keeps telling old tasks.
+                    NotTaken::Over => tracing::debug!(%task, %process, "not run: {why}"),
+                    NotTaken::Full => self.refuse("full", &not_run(&task, &process, &why)),
+                }
             }
         }
     }
@@ -183,6 +184,9 @@ impl Runner {
                     let told = format!("task {task:?}: process {process:?} was never known");
                     self.refuse("over", &told);
                 }
+                Step::Failed(Job { task, process }, why) => {
+                    self.refuse("capture", &not_run(&task, &process, &why));
+                }
             }
         }
         self.end(&ends).await;
@@ -203,8 +207,7 @@ impl Runner {
         let mut targets = self.targets(kind);
         targets.extend(&pids);
         if let Err(refused) = self.sessions.aim(kind, &targets).await {
-            self.schedule.refused(&job);
-            self.refuse_job(&job, &refused);
+            self.postpone(&job, &refused);
             return;
         }
         self.schedule.began(&job, now());
@@ -214,9 +217,14 @@ impl Runner {
         self.running.insert(job, Running { kind, pids });
     }
 
-    fn refuse_job(&mut self, Job { task, process }: &Job, refused: &Refused) {
-        let told = format!("task {task:?}: not run for process {process:?}: {refused}");
-        self.refuse("capture", &told);
+    /// What cannot begin now may be able to at another flush.
+    fn postpone(&mut self, job: &Job, refused: &Refused) {
+        let Job { task, process } = job;
+        let told = format!("task {task:?}: not begun yet for process {process:?}: {refused}");
+        if self.told.put(told.clone(), ()).is_none() {
+            tracing::warn!("{told}");
+        }
+        self.schedule.refused(job, refused.to_string());
     }
 
     async fn end(&mut self, jobs: &[Job]) {
@@ -274,6 +282,7 @@ impl Runner {
     async fn flush(&mut self) {
         // A session that broke is started anew.
         self.follow().await;
+        self.schedule.try_again();
         for kind in KINDS {
             self.collect(kind).await;
         }
@@ -337,6 +346,10 @@ async fn answered(uploading: &mut Option<Uploading>) -> Result<(), Status> {
         Some(uploading) => (&mut uploading.answer).await,
         None => std::future::pending().await,
     }
+}
+
+fn not_run(task: &str, process: &str, why: &dyn Display) -> String {
+    format!("task {task:?}: not run for process {process:?}: {why}")
 }
 
 fn dropped(reason: &'static str, samples: u64) {

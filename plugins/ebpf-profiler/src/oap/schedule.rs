@@ -10,7 +10,8 @@
 //! # Decisions
 //! - A job that begins late runs for the whole duration from its own beginning, as Rover does: somebody
 //!   asked for so many seconds of samples, and an OAP files them under the times that we tell.
-//! - A job is not over when its process ends: the same id may come back under another PID.
+//! - A job is not over when its process ends: the same id may come back under another PID. Nor is it when
+//!   it could not begin, for the same reason and because the machine may have room again in a moment.
 //! - We ask for tasks since before the oldest change of those that are not over. They come again with every
 //!   poll, and are known by their ids; but a process that appears while a task of its service runs gets its
 //!   command, which an OAP does not send to who has asked with a later time.
@@ -55,25 +56,19 @@ pub enum Step {
     Begin(Job, Kind),
     /// Its window has closed, and its process never became known.
     Missed(Job),
+    /// Its window has closed, and whenever it was to begin it could not, the last time for this reason.
+    Failed(Job, String),
 }
 
 /// Why a job is not taken on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
     /// Its window has closed.
+    #[error("its time was over when it was first heard of")]
     Over,
     /// There are too many.
+    #[error("{MOST_JOBS} others wait or run already")]
     Full,
-}
-
-impl NotTaken {
-    /// For [`TASKS_REFUSED`](crate::metrics::TASKS_REFUSED).
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Over => "over",
-            Self::Full => "full",
-        }
-    }
 }
 
 /// All jobs that were heard of lately.
@@ -93,14 +88,19 @@ struct Entry {
     /// How much of it was run before `state` came to be.
     ran: Duration,
     state: State,
+    /// Why it could not begin the last time.
+    refusal: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    Running { since: Instant },
+    /// Could not begin, and waits to be tried again.
+    Postponed,
+    Running {
+        since: Instant,
+    },
     Over,
-    Refused,
 }
 
 impl Schedule {
@@ -154,9 +154,12 @@ impl Schedule {
                     entry.state = State::Over;
                     ends.push(Step::End(job.clone()));
                 }
-                State::Waiting if entry.window_has_closed(now) => {
+                State::Waiting | State::Postponed if entry.window_has_closed(now) => {
                     entry.state = State::Over;
-                    ends.push(Step::Missed(job.clone()));
+                    ends.push(match entry.refusal.take() {
+                        Some(refusal) => Step::Failed(job.clone(), refusal),
+                        None => Step::Missed(job.clone()),
+                    });
                 }
                 State::Waiting if entry.start <= now.wall && known.contains_key(&job.process) => {
                     beginnings.push(Step::Begin(job.clone(), entry.kind));
@@ -172,13 +175,24 @@ impl Schedule {
     pub fn began(&mut self, job: &Job, now: Now) {
         if let Some(entry) = self.jobs.get_mut(job) {
             entry.state = State::Running { since: now.steady };
+            entry.refusal = None;
         }
     }
 
-    /// The job cannot run.
-    pub fn refused(&mut self, job: &Job) {
+    /// The job cannot begin now; it waits for [`Schedule::try_again`].
+    pub fn refused(&mut self, job: &Job, why: String) {
         if let Some(entry) = self.jobs.get_mut(job) {
-            entry.state = State::Refused;
+            entry.state = State::Postponed;
+            entry.refusal = Some(why);
+        }
+    }
+
+    /// Lets those begin that could not, if their windows are open still.
+    pub fn try_again(&mut self) {
+        for entry in self.jobs.values_mut() {
+            if entry.state == State::Postponed {
+                entry.state = State::Waiting;
+            }
         }
     }
 
@@ -186,7 +200,7 @@ impl Schedule {
     pub fn rest(&self, now: Now) -> Option<Duration> {
         let until = |entry: &Entry| match entry.state {
             State::Running { since } => Some(entry.left_of(since, now)),
-            State::Waiting => {
+            State::Waiting | State::Postponed => {
                 let event = if entry.start > now.wall {
                     entry.start
                 } else {
@@ -194,15 +208,17 @@ impl Schedule {
                 };
                 Some(event.duration_since(now.wall).unwrap_or_default())
             }
-            State::Over | State::Refused => None,
+            State::Over => None,
         };
         self.jobs.values().filter_map(until).min()
     }
 
     /// Makes room at the cost of the finished job that began first.
     fn forget_one(&mut self) -> bool {
-        let done = |entry: &Entry| matches!(entry.state, State::Over | State::Refused);
-        let done = self.jobs.iter().filter(|(_, entry)| done(entry));
+        let done = self
+            .jobs
+            .iter()
+            .filter(|(_, entry)| entry.state == State::Over);
         let Some((oldest, _)) = done.min_by_key(|(_, entry)| entry.start) else {
             return false;
         };
@@ -221,6 +237,7 @@ impl Entry {
             duration: task.duration,
             ran: Duration::ZERO,
             state: State::Waiting,
+            refusal: None,
         };
         if entry.window_has_closed(now) {
             entry.state = State::Over;

@@ -13,8 +13,11 @@
 //! - Preempted waits are not told. Rover counts all time off the CPU, but the protocol's `duration` is that
 //!   of "waiting while blocked", and a busy loop on a busy machine is no wait. They are in a local profile,
 //!   kept apart.
+//! - All jobs share one budget of bytes: an OAP makes a job of each process of a service, and a bound for
+//!   each would be none for all. What does not fit is counted as lost.
 //! - Stacks are told apart by their names, as an OAP does: two places in one function are one.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,10 @@ use stacks::{Pair, Stacks};
 const MOST_MESSAGES: usize = 2000;
 /// A stream ends with the message that makes it this long.
 const LONGEST_STREAM: usize = 1024 * 1024;
+/// What all jobs together may remember, where nobody says otherwise.
+pub(super) const MEMORY: usize = 16 * 1024 * 1024;
+/// What a pair takes with its delta in a map or a queue.
+const PAIR: usize = 48;
 
 /// Count and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,9 +49,18 @@ struct Delta {
 }
 
 /// The jobs that have, or may get, something to send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     jobs: BTreeMap<Job, Collected>,
+    memory: usize,
+    /// Bytes that the jobs remember, about.
+    used: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new(MEMORY)
+    }
 }
 
 /// One job's.
@@ -79,6 +95,15 @@ impl Parcel {
 }
 
 impl Outbox {
+    /// Empty; names, lists of names and counts of all jobs together take so many bytes at most.
+    pub fn new(memory: usize) -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            memory,
+            used: 0,
+        }
+    }
+
     /// A job has begun. One that was there before goes on in its schedule.
     pub fn open(&mut self, job: &Job, kind: Kind, started_ms: i64) {
         let collected = self.jobs.entry(job.clone());
@@ -88,8 +113,14 @@ impl Outbox {
 
     /// Adds what these processes did to a job. Returns how many samples did not fit.
     pub fn add(&mut self, job: &Job, profile: &Profile, pids: &BTreeSet<u32>) -> u64 {
+        let room = self.memory.saturating_sub(self.used);
         match self.jobs.get_mut(job) {
-            Some(collected) if collected.kind == profile.kind => collected.add(profile, pids),
+            Some(collected) if collected.kind == profile.kind => {
+                let before = collected.bytes();
+                let dropped = collected.add(profile, pids, room);
+                self.used += collected.bytes() - before;
+                dropped
+            }
             _ => 0,
         }
     }
@@ -108,6 +139,11 @@ impl Outbox {
                 collected.take_off(now_ms);
             }
         }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.used = self.jobs.values().map(Collected::bytes).sum();
     }
 
     /// As much of what is in flight as goes into one stream; `None` if there is nothing.
@@ -168,6 +204,7 @@ impl Outbox {
             lost += if goes { collected.outstanding() } else { 0 };
             !goes
         });
+        self.count();
         lost
     }
 }
@@ -185,20 +222,23 @@ impl Collected {
         }
     }
 
-    fn add(&mut self, profile: &Profile, pids: &BTreeSet<u32>) -> u64 {
+    fn add(&mut self, profile: &Profile, pids: &BTreeSet<u32>, room: usize) -> u64 {
         let mut dropped = 0;
-        let mut names = self.stacks.reader(profile);
+        let mut names = self.stacks.reader(profile, room);
         for stack in &profile.stacks {
             let process = profile.processes.get(stack.process as usize);
             let is_ours = process.is_some_and(|process| pids.contains(&process.pid));
             if !is_ours || stack.count == 0 || (self.kind == Kind::OffCpu && stack.preempted) {
                 continue;
             }
-            let Some(pair) = names.pair(stack) else {
-                dropped += stack.count;
-                continue;
+            let delta = match names.pair(stack).map(|pair| self.pending.entry(pair)) {
+                Some(Entry::Occupied(entry)) => entry.into_mut(),
+                Some(Entry::Vacant(entry)) if names.takes(PAIR) => entry.insert(Delta::default()),
+                _ => {
+                    dropped += stack.count;
+                    continue;
+                }
             };
-            let delta = self.pending.entry(pair).or_default();
             delta.count = delta.count.saturating_add(stack.count);
             delta.nanos = delta.nanos.saturating_add(stack.nanos);
         }
@@ -255,6 +295,10 @@ impl Collected {
         let pending = self.pending.values().map(|delta| delta.count);
         let flying = self.flight.iter().map(|(_, delta)| delta.count);
         pending.chain(flying).sum()
+    }
+
+    fn bytes(&self) -> usize {
+        self.stacks.bytes() + PAIR * (self.pending.len() + self.flight.len())
     }
 
     fn is_done(&self) -> bool {

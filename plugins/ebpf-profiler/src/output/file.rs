@@ -10,21 +10,29 @@ use crate::profile::Profile;
 /// A file to write a profile to, known to be writable when this was made.
 #[derive(Debug)]
 pub struct Destination {
+    /// As it was asked for.
     path: PathBuf,
+    /// What is replaced: a link stays one.
+    target: PathBuf,
     format: Format,
 }
 
 impl Destination {
-    /// Takes the format from the path and tries whether a file can be made there, so that a capture does
-    /// not run for nothing. Leaves nothing behind and does not touch a file that is there.
+    /// Takes the format from the path and tries whether a file can be made there, at the end of all links,
+    /// so that a capture does not run for nothing. Leaves nothing behind and does not touch a file that is
+    /// there.
     ///
     /// # Errors
-    /// The ending names no format, or the directory takes no file.
+    /// The ending names no format, the directory takes no file, or something is there that is no file.
     pub fn new(path: &Path) -> Result<Self, Error> {
         let format = Format::of(path)?;
         let path = path.to_path_buf();
         match probe(&path) {
-            Ok(()) => Ok(Self { path, format }),
+            Ok(target) => Ok(Self {
+                path,
+                target,
+                format,
+            }),
             Err(source) => Err(Error::Refused { path, source }),
         }
     }
@@ -34,7 +42,7 @@ impl Destination {
     /// # Errors
     /// The file system refused; what was there before is there still.
     pub fn save(&self, profile: &Profile) -> Result<(), Error> {
-        replace(&self.path, |out| super::write(profile, self.format, out)).map_err(|source| {
+        replace(&self.target, |out| super::write(profile, self.format, out)).map_err(|source| {
             Error::Refused {
                 path: self.path.clone(),
                 source,
@@ -43,23 +51,45 @@ impl Destination {
     }
 }
 
-fn probe(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    Beside::create(path).map(drop)
+/// Where the file will be.
+fn probe(path: &Path) -> io::Result<PathBuf> {
+    let target = match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => new(path)?,
+        target => target?,
+    };
+    refuse_what_is_no_file(&target)?;
+    Beside::create(&target)?;
+    Ok(target)
 }
 
-fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    // A link stays one: its target is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let beside = Beside::create(&target)?;
+/// The place of a file that is not there yet, whatever the working directory will be.
+fn new(path: &Path) -> io::Result<PathBuf> {
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let directory = fs::canonicalize(directory.unwrap_or(Path::new(".")))?;
+    Ok(directory.join(path.file_name().unwrap_or_default()))
+}
+
+/// A link without a target is replaced itself, and a reader of a pipe would wait for ever.
+fn refuse_what_is_no_file(target: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(target) {
+        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(there) if !there.is_file() && !there.is_symlink() => {
+            Err(io::Error::other("what is there is no regular file"))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn replace(target: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    refuse_what_is_no_file(target)?;
+    let beside = Beside::create(target)?;
     let mut out = BufWriter::with_capacity(1 << 16, &beside.file);
     fill(&mut out)?;
     out.flush()?;
     drop(out);
     beside.file.sync_all()?;
-    beside.become_file(&target)
+    beside.become_file(target)
 }
 
 /// A new file in the directory of another; gone when dropped.
@@ -162,6 +192,28 @@ mod tests {
         let error = Destination::new(&taken).unwrap_err();
         assert!(matches!(error, Error::Refused { source, .. }
             if source.kind() == io::ErrorKind::IsADirectory));
+    }
+
+    #[test]
+    fn a_link_whose_target_cannot_be_replaced_is_refused_before_the_capture() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("link.folded");
+        // Nobody can make a file beside it, not even root.
+        std::os::unix::fs::symlink("/proc/self/comm", &path).unwrap();
+        assert!(Destination::new(&path).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe.folded");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let error = Destination::new(&path).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let kind = fs::symlink_metadata(&path).unwrap().file_type();
+        assert!(!kind.is_file());
+        assert_eq!(names(directory.path()), ["pipe.folded"]);
     }
 
     #[test]

@@ -251,3 +251,31 @@ fn reports_are_bounded_and_ids_too() {
     answer.processes[1].process_id = String::new();
     assert_eq!(processes.answered(&reports[0], &answer), 2);
 }
+
+/// Ids are made of names: a program that was started anew is known without another answer, also while no
+/// OAP answers.
+#[test]
+fn a_process_started_anew_under_the_same_names_keeps_its_id() {
+    let mut processes = processes(&[entity(1, "web")]);
+    report(&mut processes, |_| true);
+    let before: Vec<_> = processes.known().into_keys().collect();
+    processes.set(&[entity(2, "web")]);
+    let known = processes.known();
+    assert_eq!(known.keys().cloned().collect::<Vec<_>>(), before);
+    assert!(known.values().all(|pids| pids.contains(&2)));
+}
+
+#[test]
+fn a_process_that_was_away_has_its_id_when_it_comes_back_and_is_reported() {
+    let mut processes = processes(&[entity(1, "web")]);
+    report(&mut processes, |_| true);
+    processes.set(&[]);
+    assert!(processes.known().is_empty());
+    processes.set(&[entity(2, "web"), entity(3, "db")]);
+    let known = processes.known();
+    assert_eq!(
+        known.into_iter().collect::<Vec<_>>(),
+        [("id of web".into(), BTreeSet::from([2]))]
+    );
+    assert_eq!(report(&mut processes, |_| true), [2, 3]);
+}

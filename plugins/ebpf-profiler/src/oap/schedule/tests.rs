@@ -229,7 +229,7 @@ fn a_process_that_goes_does_not_end_its_task() {
 }
 
 #[test]
-fn what_was_refused_is_not_tried_again() {
+fn what_could_not_begin_is_tried_again_when_asked_to_and_given_up_with_its_window() {
     let clock = Clock::new();
     let here = known(&["p"]);
     let mut schedule = Schedule::default();
@@ -240,9 +240,31 @@ fn what_was_refused_is_not_tried_again() {
         [begin("t", "p")],
         "unanswered"
     );
-    schedule.refused(&job("t", "p"));
+    schedule.refused(&job("t", "p"), "full".to_owned());
     schedule.learn(&task("t", &["p"], 0, 60), clock.at(1));
     assert_eq!(schedule.step(clock.at(1), &here), []);
+    assert_eq!(schedule.rest(clock.at(1)), Some(Duration::from_secs(59)));
+    schedule.try_again();
+    assert_eq!(schedule.step(clock.at(5), &here), [begin("t", "p")]);
+    schedule.refused(&job("t", "p"), "denied".to_owned());
+    let failed = Step::Failed(job("t", "p"), "denied".to_owned());
+    assert_eq!(schedule.step(clock.at(60), &here), [failed]);
+    schedule.try_again();
+    assert_eq!(schedule.step(clock.at(61), &here), []);
+}
+
+#[test]
+fn what_began_at_the_second_try_runs_for_its_whole_duration() {
+    let clock = Clock::new();
+    let here = known(&["p"]);
+    let mut schedule = Schedule::default();
+    schedule.learn(&task("t", &["p"], 0, 60), clock.at(0));
+    schedule.step(clock.at(0), &here);
+    schedule.refused(&job("t", "p"), "full".to_owned());
+    schedule.try_again();
+    assert_eq!(obey(&mut schedule, clock.at(5), &here), [begin("t", "p")]);
+    assert_eq!(obey(&mut schedule, clock.at(64), &here), []);
+    assert_eq!(obey(&mut schedule, clock.at(65), &here), [end("t", "p")]);
 }
 
 /// A process that appears later gets the command only if we ask for it again.

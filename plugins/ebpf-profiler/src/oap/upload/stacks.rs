@@ -12,8 +12,10 @@ use crate::profile::{Profile, Stack};
 
 /// Most different halves of stacks of a job.
 pub(super) const MOST_LISTS: usize = 65_536;
-/// Most bytes of names of a job.
-pub(super) const MOST_NAME_BYTES: usize = 16 * 1024 * 1024;
+/// What a name takes beside its bytes: twice a pointer, a number, and the maps' own.
+const NAME: usize = 64;
+/// What a list takes beside its numbers.
+const LIST: usize = 72;
 /// Stands for a stack in which no frame is known, as Rover has it.
 const MISSING: &str = "[MISSING]";
 
@@ -30,7 +32,7 @@ enum Half {
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
     names: Vec<Arc<str>>,
-    name_bytes: usize,
+    bytes: usize,
     by_name: HashMap<Arc<str>, u32>,
     /// The list of number `n` is at `n - 1`.
     lists: Vec<Arc<[u32]>>,
@@ -38,13 +40,19 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// Reads the stacks of a profile.
-    pub(super) fn reader<'a>(&'a mut self, profile: &'a Profile) -> Reader<'a> {
+    /// Reads the stacks of a profile; may remember so many more bytes.
+    pub(super) fn reader<'a>(&'a mut self, profile: &'a Profile, room: usize) -> Reader<'a> {
         Reader {
             named: vec![None; profile.frames.len()],
             profile,
             stacks: self,
+            room,
         }
+    }
+
+    /// What is remembered, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A pair as the protocol has it, the kernel's half first.
@@ -72,21 +80,18 @@ impl Stacks {
             .collect()
     }
 
-    fn name(&mut self, name: &Arc<str>) -> Option<u32> {
+    fn name(&mut self, name: &Arc<str>, room: &mut usize) -> Option<u32> {
         if let Some(number) = self.by_name.get(name) {
             return Some(*number);
         }
-        if self.name_bytes + name.len() > MOST_NAME_BYTES {
-            return None;
-        }
         let number = u32::try_from(self.names.len()).ok()?;
-        self.name_bytes += name.len();
+        self.bytes += take(room, NAME + name.len())?;
         self.names.push(Arc::clone(name));
         self.by_name.insert(Arc::clone(name), number);
         Some(number)
     }
 
-    fn list(&mut self, half: Half, names: Vec<u32>) -> Option<u32> {
+    fn list(&mut self, half: Half, names: Vec<u32>, room: &mut usize) -> Option<u32> {
         if names.is_empty() {
             return Some(0);
         }
@@ -97,6 +102,7 @@ impl Stacks {
         if self.lists.len() >= MOST_LISTS {
             return None;
         }
+        self.bytes += take(room, LIST + size_of_val(&*key.1))?;
         self.lists.push(Arc::clone(&key.1));
         let number = u32::try_from(self.lists.len()).ok()?;
         self.by_list.insert(key, number);
@@ -104,11 +110,18 @@ impl Stacks {
     }
 }
 
+/// Takes bytes from what is left, if they are.
+fn take(room: &mut usize, bytes: usize) -> Option<usize> {
+    *room = room.checked_sub(bytes)?;
+    Some(bytes)
+}
+
 /// Reads stacks of one profile; looks each frame's name up once.
 pub(super) struct Reader<'a> {
     stacks: &'a mut Stacks,
     profile: &'a Profile,
     named: Vec<Option<u32>>,
+    room: usize,
 }
 
 impl Reader<'_> {
@@ -117,11 +130,17 @@ impl Reader<'_> {
         let kernel = self.names(&stack.kernel)?;
         let mut user = self.names(&stack.user)?;
         if kernel.is_empty() && user.is_empty() {
-            user.push(self.stacks.name(&Arc::from(MISSING))?);
+            user.push(self.stacks.name(&Arc::from(MISSING), &mut self.room)?);
         }
-        let kernel = self.stacks.list(Half::Kernel, kernel)?;
-        let user = self.stacks.list(Half::User, user)?;
+        let room = &mut self.room;
+        let kernel = self.stacks.list(Half::Kernel, kernel, room)?;
+        let user = self.stacks.list(Half::User, user, room)?;
         Some((kernel, user))
+    }
+
+    /// Whether there were so many bytes left; they are taken.
+    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+        take(&mut self.room, bytes).is_some()
     }
 
     fn names(&mut self, frames: &[u32]) -> Option<Vec<u32>> {
@@ -132,7 +151,10 @@ impl Reader<'_> {
             let index = *index as usize;
             let name = match self.named[index] {
                 Some(name) => name,
-                None => self.stacks.name(&self.profile.frames[index].name)?,
+                None => {
+                    let name = &self.profile.frames[index].name;
+                    self.stacks.name(name, &mut self.room)?
+                }
             };
             self.named[index] = Some(name);
             names.push(name);

@@ -322,3 +322,55 @@ fn an_ended_job_is_forgotten_when_it_was_delivered_or_nobody_takes_it() {
     drained(&mut outbox);
     assert!(outbox.jobs.is_empty());
 }
+
+/// The budget is 64 MiB for the whole process (`capture.budget.memory`), and an OAP makes a job of each
+/// process of a service.
+#[test]
+fn what_all_jobs_remember_is_bounded_together() {
+    let long = "x".repeat(4096);
+    let mut outbox = Outbox::default();
+    let mut kept = 0;
+    for number in 0..12 {
+        let job = job(&number.to_string());
+        outbox.open(&job, Kind::OnCpu, 1000);
+        let names: Vec<_> = (0..3000)
+            .map(|it| format!("{number}_{it}_{long}"))
+            .collect();
+        let stacks: Vec<_> = names.iter().map(|it| ("", it.as_str(), 1, 1)).collect();
+        kept += 3000 - outbox.add(&job, &profile(Kind::OnCpu, &stacks), &ours());
+    }
+    let bytes = kept * 4096;
+    assert!(bytes < 64 << 20, "{} MiB of names", bytes >> 20);
+}
+
+#[test]
+fn what_is_sent_or_forgotten_makes_room() {
+    let mut outbox = Outbox::new(600);
+    let begin = Instant::now();
+    let full = profile(
+        Kind::OnCpu,
+        &[
+            ("", "a", 1, 0),
+            ("", "b", 1, 0),
+            ("", "c", 1, 0),
+            ("", "d", 1, 0),
+        ],
+    );
+    for task in ["t", "u"] {
+        outbox.open(&job(task), Kind::OnCpu, 1000);
+    }
+    assert_eq!(outbox.add(&job("t"), &full, &ours()), 1);
+    assert_eq!(outbox.add(&job("u"), &full, &ours()), 4);
+    outbox.flush(2000);
+    drained(&mut outbox);
+    assert_eq!(
+        outbox.add(&job("t"), &full, &ours()),
+        1,
+        "known names need no more room"
+    );
+    outbox.end(&job("t"), begin);
+    outbox.flush(3000);
+    drained(&mut outbox);
+    assert_eq!(outbox.used, 0);
+    assert_eq!(outbox.add(&job("u"), &full, &ours()), 1);
+}
