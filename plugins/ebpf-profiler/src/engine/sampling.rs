@@ -258,7 +258,7 @@ impl Worker {
         // Who asked may have gone meanwhile.
         match command {
             Command::Start { request, answer } => {
-                let _ = answer.send(self.start(request));
+                let _ = answer.send(self.start(&request));
             }
             Command::Retarget {
                 session,
@@ -277,9 +277,12 @@ impl Worker {
         }
     }
 
-    fn start(&mut self, request: Request) -> Result<u64, Refused> {
+    fn start(&mut self, request: &Request) -> Result<u64, Refused> {
         let targets = self.narrow(&request.targets)?;
-        let request = Request { targets, ..request };
+        let request = Request {
+            targets,
+            ..request.clone()
+        };
         let sampler = Sampler::open(ring::Options {
             tier: self.tier,
             targets: request.targets.clone(),

@@ -144,7 +144,7 @@ impl Worker {
         // Who asked may have gone meanwhile.
         match command {
             Command::Start { request, answer } => {
-                let _ = answer.send(self.start(request));
+                let _ = answer.send(self.start(&request));
             }
             Command::Retarget {
                 session,
@@ -175,9 +175,12 @@ impl Worker {
         }
     }
 
-    fn start(&mut self, request: Request) -> Result<u64, Refused> {
+    fn start(&mut self, request: &Request) -> Result<u64, Refused> {
         let targets = self.narrow(&request.targets)?;
-        let request = Request { targets, ..request };
+        let request = Request {
+            targets,
+            ..request.clone()
+        };
         self.prepare(&request.targets);
         self.last_session += 1;
         let session = self.last_session;
