@@ -1,4 +1,4 @@
-//! The programs in the kernel: loading and attaching them. [`maps`] is about what stands in their maps.
+//! The programs in the kernel: loading and attaching them. `maps` is about what stands in their maps.
 
 mod maps;
 

@@ -1,4 +1,9 @@
 //! The engine on this machine's kernel: every way to capture, on a program that runs here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
