@@ -1,4 +1,6 @@
-//! The names of what this crate counts, in one place.
+//! The names of what this crate counts and what they mean, in one place.
+
+use ::metrics::{describe_counter, describe_gauge};
 
 /// Gauge: processes that are reported or shall be.
 pub const ENTITIES: &str = "perigee_capture_entities";
@@ -18,3 +20,35 @@ pub const SAMPLES_DROPPED: &str = "perigee_capture_task_samples_dropped_total";
 /// Gauge by `kind` (`on_cpu`, `off_cpu`): how captures are made. 4 BPF with unwind tables, 3 BPF with
 /// frame pointers, 2 perf rings, 1 perf rings of own processes, 0 off.
 pub const TIER: &str = "perigee_capture_tier";
+
+/// Tells the recorder what they mean; again does no harm.
+pub fn describe() {
+    describe_gauge!(ENTITIES, "Processes that are reported or shall be.");
+    describe_counter!(
+        REPORTS,
+        "Calls that report processes or say that they live, by method and outcome (ok, failed)."
+    );
+    describe_gauge!(
+        TASKS_RUNNING,
+        "What tasks have captured now, one for each process of each task."
+    );
+    describe_counter!(
+        TASKS_REFUSED,
+        "What tasks asked for and did not get, by reason: command, malformed, network, full, over (its \
+         process was not known in its time), capture (the machine or the configuration forbade it)."
+    );
+    describe_counter!(
+        UPLOADS,
+        "Streams of profiling data by outcome (ok, failed); what a failed one held is sent again."
+    );
+    describe_counter!(
+        SAMPLES_DROPPED,
+        "Samples and waits of tasks that no OAP will see, by reason: stacks (more different stacks than \
+         are remembered), late (not taken by anybody for too long), stopped (the process ended first)."
+    );
+    describe_gauge!(
+        TIER,
+        "How captures are made, by kind (on_cpu, off_cpu): 4 BPF with unwind tables, 3 BPF with frame \
+         pointers, 2 perf rings, 1 perf rings of own processes, 0 off."
+    );
+}

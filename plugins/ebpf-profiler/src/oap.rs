@@ -98,6 +98,7 @@ impl Agent {
         capture: Arc<dyn Capture>,
         entities: watch::Receiver<Arc<[Entity]>>,
     ) -> Result<Self, LinkError> {
+        crate::metrics::describe();
         Ok(Self {
             route: Route::new(&settings.connection)?,
             settings,

@@ -106,7 +106,10 @@ impl Subject for Process<'_> {
             "CommandLine" => Ok(Value::owned(command_line::shown(facts))),
             "Pid" => Ok(Value::Number(facts.pid.into())),
             "WorkDir" => known(facts.directory.as_ref(), "working directory"),
-            "ExeNameInCommandLine" => known(facts.arguments.first(), "command line"),
+            "ExeNameInCommandLine" => match facts.arguments.first() {
+                Some(first) => Ok(Value::owned(command_line::shown_alone(first))),
+                None => known(None, "command line"),
+            },
             "Unit" => known(facts.groups.unit.as_ref(), "unit"),
             "UnitName" => match unit_name(&facts.groups) {
                 Some(name) => Ok(Value::Text(name)),
