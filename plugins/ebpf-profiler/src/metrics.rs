@@ -20,9 +20,29 @@ pub const SAMPLES_DROPPED: &str = "perigee_capture_task_samples_dropped_total";
 /// Gauge by `kind` (`on_cpu`, `off_cpu`): how captures are made. 4 BPF with unwind tables, 3 BPF with
 /// frame pointers, 2 perf rings, 1 perf rings of own processes, 0 off.
 pub const TIER: &str = "perigee_capture_tier";
+/// Counter by `reason`: samples and waits that could not be kept. `ring` (we were slow), `counts` and `waits`
+/// (a map was full), `unknown` (too many of a process that we had not looked at yet).
+pub const SAMPLES_LOST: &str = "perigee_capture_samples_lost_total";
+/// Counter by `reason`: walks in the kernel that ended before the thread's start. `unreadable` memory,
+/// `rule` (the compiler's is one we do not have), `frame_pointer` (led nowhere).
+pub const STACKS_INCOMPLETE: &str = "perigee_capture_stacks_incomplete_total";
+/// Gauge: unwind rules that found no room.
+pub const RULES_LOST: &str = "perigee_capture_unwind_rules_lost";
 
 /// Tells the recorder what they mean; again does no harm.
 pub fn describe() {
+    describe_counter!(
+        SAMPLES_LOST,
+        "Samples and waits that could not be kept, by reason (ring, counts, waits, unknown)."
+    );
+    describe_counter!(
+        STACKS_INCOMPLETE,
+        "Walks that ended before the thread's start, by reason (unreadable, rule, frame_pointer)."
+    );
+    describe_gauge!(
+        RULES_LOST,
+        "Unwind rules that found no room: the code is walked by frame pointers."
+    );
     describe_gauge!(ENTITIES, "Processes that are reported or shall be.");
     describe_counter!(
         REPORTS,

@@ -69,6 +69,11 @@ impl Placement {
         }
     }
 
+    /// Rules that found no room.
+    pub(super) fn rules_lost(&self) -> u64 {
+        self.rules.overflowed()
+    }
+
     /// Whether the programs know the process.
     pub(super) fn knows(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::{COLLECT_EVERY, IDLE, STACKS_AT_ONCE, Worker};
-use crate::bpf::layout::{Count, CountKey};
+use crate::bpf::layout::{Count, CountKey, Counters};
 use crate::engine::Request;
 use crate::engine::dictionary::Addresses;
 use crate::engine::session::{Costs, Named};
 use crate::engine::targets::period_of;
+use crate::metrics;
 use crate::profile::{Kind, Process};
 
 /// Processes whose mappings are read again at a collection, at 50 us each.
@@ -38,6 +39,7 @@ impl Worker {
         let lost =
             counters.ring_full + counters.counts_full + counters.waits_full + counters.too_many;
         let more = lost - std::mem::replace(&mut self.lost, lost);
+        export(&counters, self.placement.rules_lost());
         for running in self.sessions.values_mut() {
             running.lose(more);
             running.settle();
@@ -187,4 +189,27 @@ impl Worker {
             running.set_period(period_of(&longer));
         }
     }
+}
+
+/// Shows on the metrics page what the programs have counted.
+fn export(counters: &Counters, rules_lost: u64) {
+    let lost = [
+        ("ring", counters.ring_full),
+        ("counts", counters.counts_full),
+        ("waits", counters.waits_full),
+        ("unknown", counters.too_many),
+    ];
+    for (reason, count) in lost {
+        ::metrics::counter!(metrics::SAMPLES_LOST, "reason" => reason).absolute(count);
+    }
+    let incomplete = [
+        ("unreadable", counters.unreadable),
+        ("rule", counters.no_rule),
+        ("frame_pointer", counters.lost),
+    ];
+    for (reason, count) in incomplete {
+        ::metrics::counter!(metrics::STACKS_INCOMPLETE, "reason" => reason).absolute(count);
+    }
+    // Beyond 2^53 nobody counts.
+    ::metrics::gauge!(metrics::RULES_LOST).set(rules_lost as f64);
 }
