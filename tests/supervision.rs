@@ -364,15 +364,26 @@ capture: {{enabled: true, {capture}}}
         assert!(get(address, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(get(address, "/readyz").starts_with("HTTP/1.1 404"));
         assert!(metric(address, "perigee_capture_paused").abs() < 0.5);
-        let by_programs = alone.line("capture by tier")["tier"]
-            .to_string()
-            .contains("BPF");
+        let tier = alone.line("capture by tier")["tier"].to_string();
+        let by_programs = tier.contains("BPF");
         let pid = alone.child.id();
         assert_eq!(!in_the_kernel(pid).is_empty(), by_programs);
         alone.tell(Signal::USR1);
         alone.line("paused: nothing is captured, and nothing of ours is in the kernel");
         assert!(metric(address, "perigee_capture_paused") > 0.5);
         until_nothing_is_in_the_kernel(pid);
+        let page = get(address, "/metrics");
+        let zeroed = ["perigee_capture_tier{", "perigee_capture_tasks_running{"];
+        let of_captures = |line: &&str| zeroed.iter().any(|name| line.starts_with(name));
+        let values: Vec<_> = page.lines().filter(of_captures).collect();
+        assert!(values.len() >= 2, "{page}");
+        assert!(
+            values.iter().all(|line| line.ends_with(" 0")),
+            "{values:#?}"
+        );
+        // It is about the machine.
+        let possible = metric(address, "perigee_capture_possible") > 0.5;
+        assert_eq!(possible, !tier.contains("off"), "{tier}");
         alone.tell(Signal::USR1);
         alone.line("told to go on");
         assert!(metric(address, "perigee_capture_paused").abs() < 0.5);
@@ -418,6 +429,18 @@ capture: {{enabled: true, {capture}}}
         child(&gateway);
         let address = gateway.address("metrics and health are served");
         assert!(metric(address, "perigee_capture_paused") > 0.5);
+    }
+
+    #[test]
+    fn what_cannot_be_reported_ends_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = ALONE.replace(
+            "capture: {",
+            "capture: {gateway: {enable_tls: true, insecure_skip_verify: true, server_name: 'a b'}, ",
+        );
+        let mut alone = Running::start(directory.path(), &text, &["capture"]);
+        let code = alone.wait();
+        assert_eq!(code, Some(1));
     }
 
     #[test]
