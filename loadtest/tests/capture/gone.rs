@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::alone;
+use crate::budgets::limit;
 use crate::capture::Plan;
 use crate::cost;
 use crate::shares::{CALLEE, SIDES, assert_shares};
@@ -82,13 +83,17 @@ fn many_short_lived_programs_stay_inside_the_budget_and_keep_their_samples() {
         captured.closing
     );
     assert!(memory <= BUDGET, "{memory} bytes");
-    assert!(share <= CPU_BUDGET, "{:.2} % of a core", share * 100.0);
+    assert!(
+        share <= limit(CPU_BUDGET, 0.2),
+        "{:.2} % of a core",
+        share * 100.0
+    );
     assert_eq!(truth[0], COUNT as f64);
     let folded = captured.folded().of("burst");
     let expected = truth[1] * f64::from(RATE);
     let kept = folded.through(&["main", "burst_work"]) as f64 / expected;
     assert!(
-        kept >= 0.9,
+        kept >= limit(0.9, 0.6),
         "{:.1} % of the {expected:.0} samples:\n{}",
         kept * 100.0,
         folded.head()

@@ -13,7 +13,7 @@ use crate::process::table::Processes;
 use crate::symbol::{self, Options, Symbolizer, call_of, strip_own_frames};
 
 /// Stacks whose names are kept ready.
-const READY: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+const READY: NonZeroUsize = NonZeroUsize::new(768).unwrap();
 
 /// A stack of a process, by its number in the dictionary. The kernel's stacks are process 0's.
 pub(super) type StackOf = (u32, u64);

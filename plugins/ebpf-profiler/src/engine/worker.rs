@@ -34,6 +34,8 @@ const EVENTS_AT_ONCE: usize = 4096;
 /// Least and greatest time between two looks at a process in which nothing has changed.
 const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(10);
+/// A process that computes is looked at again after this long, whatever we know of it.
+const OLD: Duration = Duration::from_secs(30);
 /// Without a session there is nothing to collect.
 const IDLE: Duration = Duration::from_secs(60);
 /// New stacks after which counts are collected early.
@@ -98,7 +100,7 @@ impl Worker {
             processes: Processes::new(Proc::at(&settings.proc), limits),
             placement: Placement::new(settings.memory_bytes / 2),
             dictionary: Dictionary::new(
-                usize::try_from(settings.memory_bytes / 32).unwrap_or(usize::MAX),
+                usize::try_from(settings.memory_bytes / 64).unwrap_or(usize::MAX),
             ),
             naming: Naming::default(),
             wanted: Wanted::default(),
@@ -449,6 +451,11 @@ impl Looks {
     fn may_look(&self, now: Instant) -> bool {
         self.last
             .is_none_or(|last| now.saturating_duration_since(last) >= self.pause)
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        self.last
+            .is_none_or(|last| now.saturating_duration_since(last) >= OLD)
     }
 
     fn taken(&mut self, changed: bool, now: Instant) {

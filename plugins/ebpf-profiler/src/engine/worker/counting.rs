@@ -61,7 +61,7 @@ impl Worker {
             .map(|(key, _)| key.pid)
             .collect();
         for pid in pids.into_iter().take(LOOKED_AT_AGAIN) {
-            if self.looks.get(&pid).is_some_and(|it| it.may_look(now)) {
+            if self.looks.get(&pid).is_some_and(|it| it.is_old(now)) {
                 self.tell_of(pid);
             }
         }
