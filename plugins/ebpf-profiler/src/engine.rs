@@ -2,6 +2,7 @@
 
 mod access;
 mod budget;
+mod commands;
 mod dictionary;
 mod kernel;
 mod maps;
@@ -97,6 +98,13 @@ pub struct Settings {
     pub access: Access,
     /// Whether the kernel measures what our programs cost it.
     pub measure: bool,
+}
+
+impl Settings {
+    /// So much of the memory.
+    fn memory_share(&self, divisor: u64) -> usize {
+        usize::try_from(self.memory_bytes / divisor).unwrap_or(usize::MAX)
+    }
 }
 
 impl Default for Settings {

@@ -4,12 +4,6 @@ use aya::Pod;
 
 use crate::unwind::{Mapping, Rule};
 
-/// Frames of a stack at the most.
-pub const DEPTH: usize = 127;
-/// Words of an arena.
-pub const ARENA_WORDS: u32 = 1 << 18;
-/// Rules at the most.
-pub const MAX_RULES: u32 = 8192;
 /// Elements of the map of mappings.
 pub const MAX_MAPPINGS: u32 = 1 << 14;
 /// Arenas at the most.
@@ -243,14 +237,11 @@ pub struct Copied {
     pub link: u64,
     /// An address that is in no mapping that the programs were told of; 0: they do not know the process.
     pub missing: u64,
-    /// Code from [`CODE_BEFORE`] bytes before the instruction pointer on, if it could be read.
+    /// Code from four bytes before the instruction pointer on, if it could be read.
     pub code: Option<[u8; 16]>,
     /// The stack from the stack pointer on.
     pub stack: Vec<u8>,
 }
-
-/// Where the instruction pointer lies in [`Copied::code`].
-pub const CODE_BEFORE: usize = 4;
 
 /// `PERF_CONTEXT_MAX`: what is above is no address.
 const MARKS: u64 = -4095_i64 as u64;

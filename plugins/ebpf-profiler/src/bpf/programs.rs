@@ -16,13 +16,13 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::layout::{
-    Count, CountKey, Counters, MAX_MAPPINGS, MAX_RULES, Process, Settings, Target, TargetKey, Wait,
-    Words,
+    Count, CountKey, Counters, MAX_MAPPINGS, Process, Settings, Target, TargetKey, Wait, Words,
 };
 use super::perf;
 pub use super::refusal::KernelError;
 use super::refusal::failed;
 use super::shared::Shared;
+use crate::unwind::table::MOST_RULES;
 use crate::unwind::{Mapping, Rule};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.bpf.o"));
@@ -137,7 +137,7 @@ impl Programs {
             counters: take(&mut ebpf, "counters")?,
             arenas: take(&mut ebpf, "arenas")?,
             arena_memory: Vec::new(),
-            rules: share(&mut ebpf, "rules", MAX_RULES)?,
+            rules: share(&mut ebpf, "rules", MOST_RULES)?,
             mappings: share(&mut ebpf, "mappings", MAX_MAPPINGS)?,
             settings,
             everybody: BTreeSet::new(),

@@ -10,49 +10,47 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 use tracing::warn;
 
-use super::worker::{Command, Worker};
-use super::{Capture, ProcessEvent, Refused, Request, Session, Settings, Targets};
+use super::commands::{self, Command, Line, WAITING, gone};
+use super::worker::{Order, Worker};
+use super::{Capture, ProcessEvent, Refused, Request, Session, Settings};
 use crate::bpf::programs::{Programs, Walker};
-use crate::profile::Profile;
 
-/// Commands that wait for the thread at the most; who asks more waits too.
-const WAITING: usize = 64;
 /// Starts and ends of processes that wait for a watcher at the most.
 const EVENTS: usize = 1024;
 
 /// A thread with programs in the kernel. The programs go with the last handle.
 #[derive(Clone)]
 pub struct Kernel {
-    line: Arc<Line>,
+    line: Arc<Wire>,
 }
 
-/// The way to the thread.
-struct Line {
-    commands: Sender<Command>,
+/// The way to the thread, which waits for the kernel's events as well.
+struct Wire {
+    commands: Sender<Order>,
     wake: OwnedFd,
     /// While it is open, the kernel measures how long programs run.
     _measuring: Option<OwnedFd>,
 }
 
-impl Line {
-    fn send(&self, command: Command) -> Option<()> {
-        self.commands.send(command).ok()?;
+impl Wire {
+    fn order(&self, order: Order) -> Option<()> {
+        self.commands.send(order).ok()?;
         // It fails where the counter is full: then the thread will wake up anyway.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         Some(())
     }
+}
 
-    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
-        let (sender, answer) = bounded(1);
-        self.send(command(sender))?;
-        answer.recv().ok()
+impl Line for Wire {
+    fn send(&self, command: Command) -> Option<()> {
+        self.order(Order::Session(command))
     }
 }
 
-impl Drop for Line {
+impl Drop for Wire {
     fn drop(&mut self) {
         // It may have ended before.
-        let _ = self.send(Command::End);
+        let _ = self.order(Order::End);
     }
 }
 
@@ -61,14 +59,6 @@ fn own_pid(settings: &Settings) -> u32 {
     let own = fs::read_link(settings.proc.join("self")).ok();
     let own = own.and_then(|it| it.to_str()?.parse().ok());
     own.unwrap_or_else(process::id)
-}
-
-fn gone(what: &str) -> Refused {
-    Refused {
-        what: what.into(),
-        because: "the capture thread has ended".into(),
-        missing: None,
-    }
 }
 
 impl Kernel {
@@ -112,7 +102,7 @@ impl Kernel {
             .spawn(run)
             .map_err(|e| refused(e.to_string(), None))?;
         Ok(Self {
-            line: Arc::new(Line {
+            line: Arc::new(Wire {
                 commands,
                 wake,
                 _measuring: measuring,
@@ -125,7 +115,7 @@ impl Kernel {
     pub fn watch(&self) -> Receiver<ProcessEvent> {
         let (events, received) = bounded(EVENTS);
         // Without the thread the channel is closed, which says the same.
-        let _ = self.line.send(Command::Watch { events });
+        let _ = self.line.order(Order::Watch { events });
         received
     }
 
@@ -134,57 +124,16 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses the program.
     pub fn try_off_cpu(&self) -> Result<(), Refused> {
-        let tried = self.line.ask(|answer| Command::TryOffCpu { answer });
+        let (answer, tried) = bounded(1);
+        let sent = self.line.order(Order::TryOffCpu { answer });
+        let tried = sent.and_then(|()| tried.recv().ok());
         tried.unwrap_or_else(|| Err(gone("off-CPU profiling")))
     }
 }
 
 impl Capture for Kernel {
     fn start(&self, request: &Request) -> Result<Box<dyn Session>, Refused> {
-        let request = request.clone();
-        let number = self
-            .line
-            .ask(|answer| Command::Start { request, answer })
-            .unwrap_or_else(|| Err(gone("a capture")))?;
-        Ok(Box::new(KernelSession {
-            number,
-            line: Arc::clone(&self.line),
-        }))
-    }
-}
-
-struct KernelSession {
-    number: u64,
-    line: Arc<Line>,
-}
-
-impl Session for KernelSession {
-    fn take(&mut self) -> Profile {
-        let session = self.number;
-        let taken = self
-            .line
-            .ask(|answer| Command::Take { session, answer })
-            .flatten();
-        taken.unwrap_or_else(Profile::empty)
-    }
-
-    fn retarget(&mut self, targets: &Targets) -> Result<(), Refused> {
-        let (session, targets) = (self.number, targets.clone());
-        self.line
-            .ask(|answer| Command::Retarget {
-                session,
-                targets,
-                answer,
-            })
-            .unwrap_or_else(|| Err(gone("another target")))
-    }
-}
-
-impl Drop for KernelSession {
-    fn drop(&mut self) {
-        // Without the thread there is nothing to stop.
-        let _ = self.line.send(Command::Stop {
-            session: self.number,
-        });
+        let line = Arc::clone(&self.line);
+        commands::start(line, request)
     }
 }

@@ -11,7 +11,7 @@ use super::ranges::Ranges;
 use crate::bpf::file::MappedFile;
 use crate::bpf::layout::{End, MAX_MAPPINGS, Process};
 use crate::process::modules::Module;
-use crate::process::table::Mapped;
+use crate::process::table::{Mapped, Processes};
 use crate::unwind::arena::{ARENA_WORDS, Arenas, Place, Words};
 use crate::unwind::walk::{self, Code, Registers, Stack, Tables};
 use crate::unwind::{Mapping, PAGE, Rule, Rules, Table, Walk};
@@ -90,8 +90,24 @@ impl Placement {
             .is_some_and(|at| address < told.mappings[at].end)
     }
 
+    /// Tells the programs of a process as it was last seen.
+    pub(super) fn tell_of(
+        &mut self,
+        maps: &mut impl Maps,
+        processes: &mut Processes,
+        pid: u32,
+        now: Instant,
+    ) {
+        // Only what it says of generated code matters here, and looking for that is not free.
+        if processes.mappings(pid).iter().any(Mapped::is_generated) {
+            processes.update_perf_map(pid);
+        }
+        let trampolines = |it: &Mapped| processes.has_python_trampolines(pid, &it.region);
+        self.set_process(maps, pid, processes.mappings(pid), trampolines, now);
+    }
+
     /// Tells the programs of a process. `trampolines` says which ranges hold CPython's.
-    pub(super) fn set_process(
+    fn set_process(
         &mut self,
         maps: &mut impl Maps,
         pid: u32,

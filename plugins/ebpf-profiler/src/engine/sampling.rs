@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::warn;
 
+use super::commands::{self, Command, WAITING, gone};
 use super::dictionary::Addresses;
 use super::naming::{Naming, StackOf};
 use super::placement::Placement;
@@ -19,8 +20,8 @@ use super::session::{Costs, Named, Running};
 use super::{Access, Capture, Refused, Request, Session, Settings, Targets};
 use crate::bpf::layout::{Count, CountKey, End};
 use crate::process::proc::Proc;
-use crate::process::table::{Limits, Mapped, Processes};
-use crate::profile::{Kind, Process, Profile};
+use crate::process::table::{Limits, Processes};
+use crate::profile::{Kind, Profile};
 use crate::tier::Tier;
 use crate::unwind::arena::PlainWords;
 use crate::unwind::walk::{Registers, Stack};
@@ -31,37 +32,8 @@ pub struct Sampling {
     tier: Tier,
 }
 
-enum Command {
-    Start {
-        request: Request,
-        answer: Sender<Result<u64, Refused>>,
-    },
-    Retarget {
-        session: u64,
-        targets: Targets,
-        answer: Sender<Result<(), Refused>>,
-    },
-    Take {
-        session: u64,
-        answer: Sender<Option<Profile>>,
-    },
-    Stop {
-        session: u64,
-    },
-}
-
-/// Commands that wait for the thread at the most.
-const WAITING: usize = 64;
 /// Commands are obeyed at least this often.
 const POLL: Duration = Duration::from_millis(50);
-
-fn gone() -> Refused {
-    Refused {
-        what: "a capture".into(),
-        because: "the capture thread has ended".into(),
-        missing: None,
-    }
-}
 
 impl Sampling {
     /// Starts the thread.
@@ -76,15 +48,9 @@ impl Sampling {
             .spawn(move || worker.run(&received));
         spawned.map_err(|e| Refused {
             because: e.to_string(),
-            ..gone()
+            ..gone("a capture")
         })?;
         Ok(Self { commands, tier })
-    }
-
-    fn ask<T>(commands: &Sender<Command>, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
-        let (sender, answer) = bounded(1);
-        commands.send(command(sender)).ok()?;
-        answer.recv().ok()
     }
 }
 
@@ -100,45 +66,7 @@ impl Capture for Sampling {
                 missing: Some("CAP_BPF and CAP_PERFMON (or root)".into()),
             });
         }
-        let request = request.clone();
-        let number = Self::ask(&self.commands, |answer| Command::Start { request, answer });
-        let number = number.unwrap_or_else(|| Err(gone()))?;
-        Ok(Box::new(Sampled {
-            number,
-            commands: self.commands.clone(),
-        }))
-    }
-}
-
-struct Sampled {
-    number: u64,
-    commands: Sender<Command>,
-}
-
-impl Session for Sampled {
-    fn take(&mut self) -> Profile {
-        let session = self.number;
-        let taken = Sampling::ask(&self.commands, |answer| Command::Take { session, answer });
-        taken.flatten().unwrap_or_else(Profile::empty)
-    }
-
-    fn retarget(&mut self, targets: &Targets) -> Result<(), Refused> {
-        let (session, targets) = (self.number, targets.clone());
-        Sampling::ask(&self.commands, |answer| Command::Retarget {
-            session,
-            targets,
-            answer,
-        })
-        .unwrap_or_else(|| Err(gone()))
-    }
-}
-
-impl Drop for Sampled {
-    fn drop(&mut self) {
-        // Without the thread there is nothing to stop.
-        let _ = self.commands.send(Command::Stop {
-            session: self.number,
-        });
+        commands::start(Arc::new(self.commands.clone()), request)
     }
 }
 
@@ -190,12 +118,8 @@ impl Walker {
     fn look_at(&mut self, pid: u32) {
         let now = Instant::now();
         self.processes.refresh(pid, now);
-        self.processes.update_perf_map(pid);
-        let processes = &self.processes;
-        let trampolines = |it: &Mapped| processes.has_python_trampolines(pid, &it.region);
-        let mapped = processes.mappings(pid);
         self.placement
-            .set_process(&mut self.words, pid, mapped, trampolines, now);
+            .tell_of(&mut self.words, &mut self.processes, pid, now);
     }
 }
 
@@ -210,6 +134,7 @@ struct Worker {
 
 impl Worker {
     fn new(settings: Settings, tier: Tier) -> Self {
+        let memory = settings.memory_share(4);
         let Settings {
             proc,
             memory_bytes,
@@ -218,7 +143,7 @@ impl Worker {
         } = settings;
         Self {
             tier,
-            memory: usize::try_from(memory_bytes / 4).unwrap_or(usize::MAX),
+            memory,
             walker: Walker {
                 processes: Processes::new(Proc::at(&proc), Limits::default()),
                 placement: Placement::new(memory_bytes / 2),
@@ -394,11 +319,7 @@ impl Worker {
             self.naming.prepare(processes, &addresses, false, now);
             let none = Named::default();
             for ((user, kernel), raw) in numbered.iter().zip(part) {
-                let name = processes.get(raw.pid).map(|it| it.identity.name.clone());
-                let process = Process {
-                    pid: raw.pid,
-                    name: name.unwrap_or_else(|| raw.pid.to_string()),
-                };
+                let process = processes.described(raw.pid);
                 let key = CountKey {
                     pid: raw.pid,
                     ..CountKey::default()

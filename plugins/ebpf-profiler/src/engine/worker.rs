@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use tracing::{debug, warn};
 
 use super::budget::Budget;
+use super::commands::Command;
 use super::dictionary::Dictionary;
 use super::naming::Naming;
 use super::placement::Placement;
@@ -19,8 +20,8 @@ use super::{ProcessEvent, Refused, Request, Settings, Targets};
 use crate::bpf::layout::{Copied, End, Event, Target};
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
-use crate::process::table::{Limits, Mapped, Processes, Seen};
-use crate::profile::{Kind, Profile};
+use crate::process::table::{Limits, Processes, Seen};
+use crate::profile::Kind;
 use crate::unwind::walk::{Registers, Stack};
 
 /// Counts are collected this often, and before their map can be full.
@@ -42,29 +43,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const COLLECT_AFTER: usize = 2048;
 
 /// What the other threads ask of this one.
-pub(super) enum Command {
-    Start {
-        request: Request,
-        answer: Sender<Result<u64, Refused>>,
-    },
-    Retarget {
-        session: u64,
-        targets: Targets,
-        answer: Sender<Result<(), Refused>>,
-    },
-    Take {
-        session: u64,
-        answer: Sender<Option<Profile>>,
-    },
-    Stop {
-        session: u64,
-    },
-    TryOffCpu {
-        answer: Sender<Result<(), Refused>>,
-    },
-    Watch {
-        events: Sender<ProcessEvent>,
-    },
+pub(super) enum Order {
+    Session(Command),
+    TryOffCpu { answer: Sender<Result<(), Refused>> },
+    Watch { events: Sender<ProcessEvent> },
     End,
 }
 
@@ -94,14 +76,11 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(programs: Programs, settings: Settings) -> Self {
-        let limits = Limits::default();
         Self {
             programs,
-            processes: Processes::new(Proc::at(&settings.proc), limits),
+            processes: Processes::new(Proc::at(&settings.proc), Limits::default()),
             placement: Placement::new(settings.memory_bytes / 2),
-            dictionary: Dictionary::new(
-                usize::try_from(settings.memory_bytes / 64).unwrap_or(usize::MAX),
-            ),
+            dictionary: Dictionary::new(settings.memory_share(64)),
             naming: Naming::default(),
             wanted: Wanted::default(),
             budget: Budget::new(settings.cpu_percent),
@@ -121,7 +100,7 @@ impl Worker {
     }
 
     /// Works until it is told to end.
-    pub(super) fn run(mut self, commands: &Receiver<Command>, wake: &OwnedFd) {
+    pub(super) fn run(mut self, orders: &Receiver<Order>, wake: &OwnedFd) {
         loop {
             let timeout = self.due.saturating_duration_since(Instant::now());
             if let Err(error) = self.programs.wait(wake, timeout) {
@@ -130,9 +109,18 @@ impl Worker {
             }
             self.read_events();
             loop {
-                match commands.try_recv() {
-                    Ok(Command::End) => return,
-                    Ok(command) => self.obey(command),
+                match orders.try_recv() {
+                    Ok(Order::Session(command)) => self.obey(command),
+                    Ok(Order::TryOffCpu { answer }) => {
+                        let tried = self.programs.load_switches();
+                        // Who asked may have gone meanwhile.
+                        let _ = answer.send(tried.map_err(|it| refused(Kind::OffCpu, &it)));
+                    }
+                    Ok(Order::Watch { events }) => {
+                        self.watchers.push(events);
+                        self.programs.watch_exec(true);
+                    }
+                    Ok(Order::End) => return,
                     Err(_) => break,
                 }
             }
@@ -164,16 +152,7 @@ impl Worker {
                         .map(|it| it.take(now, costs)),
                 );
             }
-            Command::TryOffCpu { answer } => {
-                let tried = self.programs.load_switches();
-                let _ = answer.send(tried.map_err(|it| refused(Kind::OffCpu, &it)));
-            }
             Command::Stop { session } => self.stop(session),
-            Command::End => {}
-            Command::Watch { events } => {
-                self.watchers.push(events);
-                self.programs.watch_exec(true);
-            }
         }
     }
 
@@ -196,7 +175,7 @@ impl Worker {
         let now = (SystemTime::now(), Instant::now());
         self.due = self.due.min(now.1 + FIRST_COLLECT);
         let costs = self.costs();
-        let limit = usize::try_from(self.settings.memory_bytes / 8).unwrap_or(usize::MAX);
+        let limit = self.settings.memory_share(8);
         self.sessions
             .insert(session, Running::new(request, now, costs, limit));
         Ok(session)
@@ -210,15 +189,13 @@ impl Worker {
         };
         // At the rate of now, which may not be what was asked for.
         let period = Duration::from_nanos(running.period().into());
-        let asked = running.request.clone();
-        let request = Request {
-            targets: targets.clone(),
-            period,
-            ..asked
-        };
         let before = Request {
             period,
             ..running.request.clone()
+        };
+        let request = Request {
+            targets: targets.clone(),
+            ..before.clone()
         };
         if let Err(refused) = self.set_targets(session, &request) {
             // There was room for these.
@@ -388,19 +365,8 @@ impl Worker {
             Seen::Gone => return,
             Seen::Denied => debug!(pid, "capture: may not look at a process"),
         }
-        if self
-            .processes
-            .mappings(pid)
-            .iter()
-            .any(Mapped::is_generated)
-        {
-            self.processes.update_perf_map(pid);
-        }
-        let processes = &self.processes;
-        let trampolines = |it: &Mapped| processes.has_python_trampolines(pid, &it.region);
-        let mapped = processes.mappings(pid);
         self.placement
-            .set_process(&mut self.programs, pid, mapped, trampolines, now);
+            .tell_of(&mut self.programs, &mut self.processes, pid, now);
     }
 
     /// Does what the programs could not: looks at the process, then walks the copy.

@@ -9,6 +9,7 @@ use super::maps::{self, Region};
 use super::modules::{Module, Modules};
 use super::perf_map::PerfMap;
 use super::proc::{Identity, Owner, Proc};
+use crate::profile;
 
 /// Ranges that a process once had (before `exec`, `dlclose`) and that samples may still be of.
 const MOST_PAST: usize = 256;
@@ -191,6 +192,15 @@ impl Processes {
     /// A process that is remembered.
     pub fn get(&self, pid: u32) -> Option<&Process> {
         self.processes.get(&pid)
+    }
+
+    /// A process as profiles show it; by its number if it is unknown.
+    pub fn described(&self, pid: u32) -> profile::Process {
+        let name = self.get(pid).map(|it| it.identity.name.clone());
+        profile::Process {
+            pid,
+            name: name.unwrap_or_else(|| pid.to_string()),
+        }
     }
 
     /// All that are remembered.

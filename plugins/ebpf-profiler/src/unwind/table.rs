@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{PAGE, PAGE_SHIFT, Row, Rule, elf};
 
 /// As many rules as the kernel's map of them holds.
-pub const MOST_RULES: usize = 8192;
+pub const MOST_RULES: u32 = 8192;
 
 /// Words of the smallest limit for a table: a page with a row for each byte fits.
 pub const LEAST_WORDS: usize = 2048;
@@ -46,7 +46,7 @@ impl Rules {
             return known;
         }
         match u16::try_from(self.rules.len()) {
-            Ok(number) if self.rules.len() < MOST_RULES => {
+            Ok(number) if self.rules.len() < MOST_RULES as usize => {
                 self.rules.push(rule);
                 self.numbers.insert(rule, number);
                 number

@@ -7,10 +7,11 @@ use aya::maps::{Array, IterableMap};
 
 use super::Programs;
 use crate::bpf::layout::{
-    ARENA_WORDS, Count, CountKey, Counters, Event, MAX_ARENAS, Process, Settings, Target, TargetKey,
+    Count, CountKey, Counters, Event, MAX_ARENAS, Process, Settings, Target, TargetKey,
 };
 use crate::bpf::refusal::{KernelError, failed};
 use crate::bpf::shared::Shared;
+use crate::unwind::arena::ARENA_WORDS;
 use crate::unwind::{Mapping, Rule};
 
 /// `BPF_F_MMAPABLE`

@@ -91,15 +91,15 @@ impl Worker {
             self.naming
                 .prepare(&mut self.processes, &stacks, off_cpu, now);
         }
+        let none = Named {
+            frames: Vec::new(),
+            complete: true,
+        };
         for (key, count, (user, kernel)) in found {
             let process = self.process(key.pid);
             let whole = (key.user == 0 || user.is_some()) && (key.kernel == 0 || kernel.is_some());
             let user = self.naming.get((key.pid, key.user));
             let kernel = self.naming.get((0, key.kernel));
-            let none = Named {
-                frames: Vec::new(),
-                complete: true,
-            };
             for running in self.sessions.values_mut().filter(|it| it.wants(key)) {
                 if whole {
                     let (user, kernel) = (user.as_deref(), kernel.as_deref());
@@ -127,11 +127,7 @@ impl Worker {
             // A thread of the kernel, say: nobody has looked at it yet.
             self.processes.refresh(pid, Instant::now());
         }
-        let name = self.processes.get(pid).map(|it| it.identity.name.clone());
-        Process {
-            pid,
-            name: name.unwrap_or_else(|| pid.to_string()),
-        }
+        self.processes.described(pid)
     }
 
     pub(super) fn costs(&self) -> Costs {

@@ -116,7 +116,7 @@ fn a_rule_that_does_not_fit_is_unknown_and_counted() {
     for offset in 0..MOST_RULES as i32 {
         rules.number(Rule::stack(offset));
     }
-    assert_eq!(rules.all().len(), MOST_RULES);
+    assert_eq!(rules.all().len(), MOST_RULES as usize);
     assert_eq!(rules.overflowed(), 2);
     assert_eq!(rules.number(Rule::stack(-1)), Rules::UNKNOWN);
     assert_eq!(rules.number(Rule::stack(0)), 2);
