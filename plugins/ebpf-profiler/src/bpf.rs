@@ -12,3 +12,4 @@ pub mod programs;
 pub mod refusal;
 mod shared;
 pub mod trial;
+pub mod truncation;

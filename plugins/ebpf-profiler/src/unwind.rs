@@ -17,10 +17,12 @@ pub mod arena;
 pub mod eh_frame;
 pub mod elf;
 pub mod go;
+pub mod rules;
 pub mod table;
 pub mod walk;
 
-pub use table::{Rules, Table};
+pub use rules::Rules;
+pub use table::Table;
 
 /// Bytes of code in a page of a table.
 pub const PAGE: u64 = 1 << PAGE_SHIFT;

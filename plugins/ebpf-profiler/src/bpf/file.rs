@@ -7,10 +7,12 @@ use std::ptr::NonNull;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::truncation::outlive_truncated_files;
+
 /// A file's bytes as they were when they were first read. Only what is looked at takes memory, and the
 /// kernel may take that back.
 ///
-/// A file that is cut short meanwhile ends our process (SIGBUS), as it ends those that run it.
+/// Of a file that is cut short meanwhile the rest reads as zeros.
 #[derive(Debug)]
 pub struct MappedFile {
     start: NonNull<u8>,
@@ -23,6 +25,7 @@ impl MappedFile {
     /// # Errors
     /// It is empty, too large for an address space, or no file that can be mapped.
     pub fn open(file: &File) -> io::Result<Self> {
+        outlive_truncated_files();
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         // SAFETY: a new mapping at an address of the kernel's choice, which nothing else refers to.
         let start = unsafe {

@@ -22,7 +22,7 @@ use super::perf;
 pub use super::refusal::KernelError;
 use super::refusal::failed;
 use super::shared::Shared;
-use crate::unwind::table::MOST_RULES;
+use crate::unwind::rules::MOST_RULES;
 use crate::unwind::{Mapping, Rule};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.bpf.o"));

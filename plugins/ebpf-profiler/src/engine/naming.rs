@@ -12,8 +12,10 @@ use super::session::{Named, NamedFrame, Place};
 use crate::process::table::Processes;
 use crate::symbol::{self, Options, Symbolizer, call_of, strip_own_frames};
 
+/// Stacks that may be prepared at once.
+pub(super) const AT_ONCE: usize = 512;
 /// Stacks whose names are kept ready.
-const READY: NonZeroUsize = NonZeroUsize::new(768).unwrap();
+const READY: NonZeroUsize = NonZeroUsize::new(AT_ONCE * 3 / 2).unwrap();
 
 /// A stack of a process, by its number in the dictionary. The kernel's stacks are process 0's.
 pub(super) type StackOf = (u32, u64);
@@ -36,7 +38,7 @@ impl Default for Naming {
 }
 
 impl Naming {
-    /// Names all of these stacks, so that `get` has them.
+    /// Names all of these stacks, so that `get` has them; [`AT_ONCE`] at the most.
     pub(super) fn prepare(
         &mut self,
         processes: &mut Processes,
@@ -45,9 +47,10 @@ impl Naming {
         now: Instant,
     ) {
         let mut seen = HashSet::new();
+        // Asking for one that is there keeps it there.
         let new: Vec<_> = stacks
             .iter()
-            .filter(|(of, _)| !self.ready.contains(of) && seen.insert(*of))
+            .filter(|(of, _)| self.ready.get(of).is_none() && seen.insert(*of))
             .collect();
         let user: Vec<_> = new.iter().filter(|((pid, _), _)| *pid != 0).collect();
         let wanted: Vec<(u32, u64)> = user
@@ -125,4 +128,38 @@ fn calls(stack: &Addresses) -> impl Iterator<Item = u64> {
         .iter()
         .copied()
         .chain(callers.iter().map(|it| call_of(*it)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf::layout::End;
+    use crate::process::proc::Proc;
+    use crate::process::table::Limits;
+
+    #[test]
+    fn what_is_prepared_is_there_whatever_was_before() {
+        let mut naming = Naming::default();
+        let mut processes = Processes::new(Proc::at("/proc"), Limits::default());
+        let stacks = |ids: std::ops::Range<u64>| -> Vec<(StackOf, Arc<Addresses>)> {
+            let of = |id| {
+                let frames = vec![id].into_boxed_slice();
+                let end = End::Kernel;
+                ((0, id), Arc::new(Addresses { frames, end }))
+            };
+            ids.map(of).collect()
+        };
+        let (most, half) = (READY.get() as u64, AT_ONCE as u64 / 2);
+        for first in (1..most).step_by(AT_ONCE) {
+            let last = most.min(first + AT_ONCE as u64);
+            naming.prepare(&mut processes, &stacks(first..last), false, Instant::now());
+        }
+        // The oldest of those that are there, and as many others.
+        let mut wanted = stacks(1..half);
+        wanted.extend(stacks(most + 1..most + half));
+        naming.prepare(&mut processes, &wanted, false, Instant::now());
+        for (of, _) in wanted {
+            assert!(naming.get(of).is_some(), "{of:?}");
+        }
+    }
 }

@@ -13,6 +13,8 @@ use crate::bpf::layout::{End, MAX_MAPPINGS, Process};
 use crate::process::modules::Module;
 use crate::process::table::{Mapped, Processes};
 use crate::unwind::arena::{ARENA_WORDS, Arenas, Place, Words};
+use crate::unwind::rules::MOST_OF_A_FILE;
+use crate::unwind::table::FileTables;
 use crate::unwind::walk::{self, Code, Registers, Stack, Tables};
 use crate::unwind::{Mapping, PAGE, Rule, Rules, Table, Walk};
 
@@ -30,6 +32,7 @@ struct Part {
 /// The tables of a module.
 struct Placed {
     parts: Vec<Part>,
+    rules: Box<[u16]>,
     users: u32,
     used: Instant,
 }
@@ -44,7 +47,9 @@ struct Told {
 /// What stands in the maps, and where there is room.
 pub(super) struct Placement {
     rules: Rules,
-    rules_written: usize,
+    /// Of [`Rule::stack`] with 16: CPython's trampolines are `sub rsp, 8; call; add rsp, 8; ret`, without frame
+    /// pointers or tables.
+    trampoline: u16,
     arenas: Arenas,
     modules: HashMap<u32, Placed>,
     processes: HashMap<u32, Arc<Told>>,
@@ -57,9 +62,10 @@ pub(super) struct Placement {
 impl Placement {
     /// With tables of `budget` bytes at the most.
     pub(super) fn new(budget: u64) -> Self {
+        let mut rules = Rules::default();
         Self {
-            rules: Rules::default(),
-            rules_written: 0,
+            trampoline: rules.take(Rule::stack(16)),
+            rules,
             arenas: Arenas::new(budget),
             modules: HashMap::new(),
             processes: HashMap::new(),
@@ -238,16 +244,8 @@ impl Placement {
         if self.modules.contains_key(&module.id) {
             return;
         }
-        let tables = module.file().and_then(|file| MappedFile::open(&file).ok());
-        let tables = tables.map(|bytes| Table::read(&bytes, ARENA_WORDS as usize, &mut self.rules));
-        let tables = match tables {
-            Some(Ok(tables)) => tables,
-            Some(Err(error)) => {
-                debug!(path = %module.path, %error, "capture: no unwind tables");
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
+        while self.rules.room() < MOST_OF_A_FILE && self.evict_oldest() {}
+        let FileTables { tables, rules } = self.read(module);
         let mut parts = Vec::with_capacity(tables.len());
         for table in tables {
             let Some(place) = self.room_for(maps, length(&table.words)) else {
@@ -265,10 +263,24 @@ impl Placement {
             module.id,
             Placed {
                 parts,
+                rules,
                 users: 0,
                 used: now,
             },
         );
+    }
+
+    fn read(&mut self, module: &Module) -> FileTables {
+        let bytes = module.file().and_then(|file| MappedFile::open(&file).ok());
+        let tables = bytes.map(|bytes| Table::read(&bytes, ARENA_WORDS as usize, &mut self.rules));
+        match tables {
+            Some(Ok(tables)) => tables,
+            Some(Err(error)) => {
+                debug!(path = %module.path, %error, "capture: no unwind tables");
+                FileTables::default()
+            }
+            None => FileTables::default(),
+        }
     }
 
     /// A place for a table; the tables that were not used for longest make room.
@@ -284,22 +296,34 @@ impl Placement {
                 }
                 return Some(place);
             }
-            let unused = self
-                .modules
-                .iter()
-                .filter(|(_, it)| it.users == 0 && !it.parts.is_empty());
-            let (&oldest, _) = unused.min_by_key(|(_, it)| it.used)?;
-            for part in self.modules.remove(&oldest)?.parts {
-                self.arenas.free(part.place);
+            if !self.evict_oldest() {
+                return None;
             }
         }
     }
 
-    fn write_rules(&mut self, maps: &mut impl Maps) {
-        for (number, rule) in (0_u16..).zip(self.rules.all()).skip(self.rules_written) {
-            maps.set_rule(number, *rule);
+    /// Lets go of the tables that nobody has used for longest, if there are any. A walk that is under way in them
+    /// may err.
+    fn evict_oldest(&mut self) -> bool {
+        let unused = self
+            .modules
+            .iter()
+            .filter(|(_, it)| it.users == 0 && !it.parts.is_empty());
+        let oldest = unused.min_by_key(|(_, it)| it.used).map(|(&id, _)| id);
+        let Some(oldest) = oldest.and_then(|id| self.modules.remove(&id)) else {
+            return false;
+        };
+        for part in oldest.parts {
+            self.arenas.free(part.place);
         }
-        self.rules_written = self.rules.all().len();
+        self.rules.give_back(&oldest.rules);
+        true
+    }
+
+    fn write_rules(&mut self, maps: &mut impl Maps) {
+        for number in self.rules.changed() {
+            maps.set_rule(number, self.rules.all()[usize::from(number)]);
+        }
     }
 
     /// Mappings for a range that a module is mapped to: by its tables, and between them by frame pointers.
@@ -345,16 +369,15 @@ impl Placement {
     }
 
     /// The mapping of generated code.
-    fn generated(&mut self, mapped: &Mapped, trampolines: bool) -> Mapping {
+    fn generated(&self, mapped: &Mapped, trampolines: bool) -> Mapping {
         let mut mapping = Mapping {
             start: mapped.region.start,
             end: mapped.region.end,
             ..Mapping::default()
         };
         if trampolines {
-            // CPython's: `sub rsp, 8; call; add rsp, 8; ret`, without frame pointers or tables.
             mapping.walk = Walk::Rule;
-            mapping.word = self.rules.number(Rule::stack(16)).into();
+            mapping.word = self.trampoline.into();
         }
         mapping
     }

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::budget::Budget;
 use super::commands::Command;
 use super::dictionary::Dictionary;
-use super::naming::Naming;
+use super::naming::{self, Naming};
 use super::placement::Placement;
 use super::session::{Costs, Running};
 use super::targets::{Wanted, keys, period_of};
@@ -28,8 +28,8 @@ use crate::unwind::walk::{Registers, Stack};
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
 /// The first time is earlier: programs that end soon are named from what is at hand then.
 const FIRST_COLLECT: Duration = Duration::from_secs(1);
-/// Counts whose stacks are named together; twice as many stacks have to stay ready.
-const STACKS_AT_ONCE: usize = 256;
+/// Counts whose stacks, two each, are named together.
+const STACKS_AT_ONCE: usize = naming::AT_ONCE / 2;
 /// Events that are read before commands are obeyed.
 const EVENTS_AT_ONCE: usize = 4096;
 /// Least and greatest time between two looks at a process in which nothing has changed.

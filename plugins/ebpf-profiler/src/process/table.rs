@@ -147,7 +147,7 @@ impl Processes {
         self.processes.insert(child, process);
     }
 
-    /// A process has ended. What is known of it is kept until [`Processes::forget`] or its time is over.
+    /// A process has ended. What is known of it is kept until its time is over.
     pub fn exited(&mut self, pid: u32, now: Instant) {
         let Some(process) = self.processes.get_mut(&pid) else {
             return;
@@ -160,12 +160,6 @@ impl Processes {
         while self.ended.len() > self.limits.exited {
             self.drop_oldest();
         }
-    }
-
-    /// No sample of this process is left to be named. If it still runs, it is known again by the next
-    /// look at it.
-    pub fn forget(&mut self, pid: u32) {
-        self.processes.remove(&pid);
     }
 
     /// Drops what is too old, and notices processes whose end nobody told.
@@ -201,11 +195,6 @@ impl Processes {
             pid,
             name: name.unwrap_or_else(|| pid.to_string()),
         }
-    }
-
-    /// All that are remembered.
-    pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.processes.keys().copied()
     }
 
     /// The executable ranges of a process as of the last look, ascending; empty if it is unknown.

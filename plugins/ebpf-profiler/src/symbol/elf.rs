@@ -16,6 +16,7 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 
 use super::demangle::demangled;
+use crate::bpf::truncation::outlive_truncated_files;
 use crate::process::foreign;
 use crate::process::modules::{Module, hexadecimal};
 
@@ -32,6 +33,8 @@ pub enum Found {
 
 /// What the tables of a file say of addresses, which are the file's own; one answer each.
 pub fn find(file: &File, module: &Module, addresses: &[u64]) -> Vec<Found> {
+    // It maps the file.
+    outlive_truncated_files();
     let symbolizer = Symbolizer::builder()
         .enable_code_info(false)
         .enable_inlined_fns(false)

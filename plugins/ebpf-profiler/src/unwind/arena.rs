@@ -156,26 +156,6 @@ impl Arenas {
     pub fn is_empty(&self) -> bool {
         self.holes.is_empty()
     }
-
-    /// Whether nothing lies in an arena, so that its memory may go until it is used again.
-    pub fn is_unused(&self, arena: u32) -> bool {
-        let whole = Hole {
-            start: 0,
-            end: ARENA_WORDS,
-        };
-        self.holes
-            .get(arena as usize)
-            .is_none_or(|holes| *holes == [whole])
-    }
-
-    /// Words that are free in the arenas in use.
-    pub fn free_words(&self) -> u64 {
-        self.holes
-            .iter()
-            .flatten()
-            .map(|hole| u64::from(hole.end - hole.start))
-            .sum()
-    }
 }
 
 /// Takes the lower end of the first hole that is big enough.

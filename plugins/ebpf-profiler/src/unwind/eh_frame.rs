@@ -29,6 +29,12 @@ const MOST_DEBUG_FRAME: u64 = 16 << 20;
 /// Compilers write 20 to 40.
 const MOST_COMMON: usize = 4096;
 
+/// Descriptions that are read of a section, in 24 MiB at the most: a file of a gigabyte has half as many.
+const MOST_ENTRIES: usize = 2 << 20;
+
+/// Common parts that are remembered: linkers leave one for each object file at the most.
+const MOST_COMMONS: usize = 4096;
+
 /// In [`Entry::offset`]: the description lies in `.debug_frame`.
 const IN_DEBUG_FRAME: u32 = 1 << 31;
 
@@ -172,6 +178,9 @@ impl<'data> Frames<'data> {
     ) {
         let mut cies = Cies::default();
         for offset in offsets {
+            if into.len() == MOST_ENTRIES {
+                return;
+            }
             let parsed =
                 section.fde_from_offset(&self.bases, offset.into(), |section, bases, offset| {
                     cies.get(section, bases, offset)
@@ -264,6 +273,9 @@ impl<'a> Cies<'a> {
         let read = section.cie_from_offset(bases, offset)?;
         if read.entry_len() > MOST_COMMON {
             return Err(gimli::Error::NoEntryAtGivenOffset(key as u64));
+        }
+        if self.0.len() >= MOST_COMMONS {
+            self.0.clear();
         }
         self.0.insert(key, read.clone());
         Ok(read)

@@ -1,73 +1,13 @@
-//! Tables of rows in the layout that is walked, and the rules they share.
+//! Tables of rows in the layout that is walked.
 
-use std::collections::HashMap;
-
-use super::{PAGE, PAGE_SHIFT, Row, Rule, elf};
-
-/// As many rules as the kernel's map of them holds.
-pub const MOST_RULES: u32 = 8192;
+use super::rules::OfFile;
+use super::{PAGE, PAGE_SHIFT, Row, Rules, elf};
 
 /// Words of the smallest limit for a table: a page with a row for each byte fits.
 pub const LEAST_WORDS: usize = 2048;
 
 /// Pages of unknown code that are worth a new table: their words would be wasted.
 const GAP: u64 = 1024;
-
-/// Rules of all tables, each once, by number.
-#[derive(Debug)]
-pub struct Rules {
-    numbers: HashMap<Rule, u16>,
-    rules: Vec<Rule>,
-    overflowed: u64,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        let mut rules = Self {
-            numbers: HashMap::new(),
-            rules: Vec::new(),
-            overflowed: 0,
-        };
-        rules.number(Rule::UNSUPPORTED);
-        rules.number(Rule::UNKNOWN);
-        rules
-    }
-}
-
-impl Rules {
-    /// The number of [`Rule::UNSUPPORTED`]: words of zero lead nowhere.
-    pub const UNSUPPORTED: u16 = 0;
-    /// The number of [`Rule::UNKNOWN`].
-    pub const UNKNOWN: u16 = 1;
-
-    /// The number of a rule, a new one if it has none; [`Self::UNKNOWN`] when no more fit.
-    pub fn number(&mut self, rule: Rule) -> u16 {
-        if let Some(&known) = self.numbers.get(&rule) {
-            return known;
-        }
-        match u16::try_from(self.rules.len()) {
-            Ok(number) if self.rules.len() < MOST_RULES as usize => {
-                self.rules.push(rule);
-                self.numbers.insert(rule, number);
-                number
-            }
-            _ => {
-                self.overflowed += 1;
-                Self::UNKNOWN
-            }
-        }
-    }
-
-    /// All rules; the index is the number. It only grows.
-    pub fn all(&self) -> &[Rule] {
-        &self.rules
-    }
-
-    /// How often a rule did not fit.
-    pub fn overflowed(&self) -> u64 {
-        self.overflowed
-    }
-}
 
 /// Rows of a range of a file's addresses, in the layout of [`super`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +21,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Tables of a file, ascending, of at most `most_words` each (at least [`LEAST_WORDS`]).
-    ///
-    /// Addresses in none of them are not described.
+    /// Tables of a file, of at most `most_words` each (at least [`LEAST_WORDS`]).
     ///
     /// # Errors
     ///
@@ -92,10 +30,14 @@ impl Table {
         file: &[u8],
         most_words: usize,
         rules: &mut Rules,
-    ) -> Result<Vec<Self>, elf::Error> {
+    ) -> Result<FileTables, elf::Error> {
         let mut builder = Builder::new(most_words, rules);
-        elf::rows(file, |row| builder.push(row))?;
-        Ok(builder.finish())
+        let read = elf::rows(file, |row| builder.push(row));
+        let made = builder.finish();
+        if read.is_err() {
+            rules.give_back(&made.rules);
+        }
+        read.map(|()| made)
     }
 
     /// The number of the rule that holds at an address; none outside of the table.
@@ -114,9 +56,18 @@ impl Table {
     }
 }
 
+/// What is known of a file's code.
+#[derive(Debug, Default)]
+pub struct FileTables {
+    /// Ascending. Addresses in none of them are not described.
+    pub tables: Vec<Table>,
+    /// The numbers of their rules, to be given back when the tables are.
+    pub rules: Box<[u16]>,
+}
+
 /// Makes tables of rows that come in ascending order.
 pub struct Builder<'r> {
-    rules: &'r mut Rules,
+    rules: OfFile<'r>,
     most_words: usize,
     tables: Vec<Table>,
     /// The first page of the table that is being made.
@@ -134,7 +85,7 @@ impl<'r> Builder<'r> {
         let most_words = most_words.max(LEAST_WORDS);
         let rule = Rules::UNKNOWN;
         Self {
-            rules,
+            rules: OfFile::new(rules),
             most_words,
             tables: Vec::new(),
             first: 0,
@@ -171,10 +122,13 @@ impl<'r> Builder<'r> {
         self.split();
     }
 
-    /// The tables.
-    pub fn finish(mut self) -> Vec<Table> {
+    /// The tables, and the rules that they have taken.
+    pub fn finish(mut self) -> FileTables {
         self.close();
-        self.tables
+        FileTables {
+            tables: self.tables,
+            rules: self.rules.finish(),
+        }
     }
 
     /// The page that is being filled.

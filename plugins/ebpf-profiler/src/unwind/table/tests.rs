@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::unwind::Cfa;
+use crate::unwind::{Rule, Rules};
 
 /// A rule like no other of its kind.
 fn rule(kind: u8) -> Rule {
@@ -19,7 +19,7 @@ fn build(rows: &[Row], most_words: usize) -> (Vec<Table>, Rules) {
     for &row in rows {
         builder.push(row);
     }
-    (builder.finish(), rules)
+    (builder.finish().tables, rules)
 }
 
 fn look_up(tables: &[Table], rules: &Rules, address: u64) -> Rule {
@@ -108,20 +108,6 @@ fn a_row_out_of_order_is_left_out() {
     assert_eq!(look_up(&tables, &rules, 0x1410), rule(2));
     assert_eq!(look_up(&tables, &rules, 0x1810), rule(3));
     assert_eq!(look_up(&tables, &rules, 0x1900), Rule::UNKNOWN);
-}
-
-#[test]
-fn a_rule_that_does_not_fit_is_unknown_and_counted() {
-    let mut rules = Rules::default();
-    for offset in 0..MOST_RULES as i32 {
-        rules.number(Rule::stack(offset));
-    }
-    assert_eq!(rules.all().len(), MOST_RULES as usize);
-    assert_eq!(rules.overflowed(), 2);
-    assert_eq!(rules.number(Rule::stack(-1)), Rules::UNKNOWN);
-    assert_eq!(rules.number(Rule::stack(0)), 2);
-    assert_eq!(rules.overflowed(), 3);
-    assert_eq!(rules.all()[usize::from(Rules::UNKNOWN)].cfa, Cfa::Unknown);
 }
 
 proptest! {

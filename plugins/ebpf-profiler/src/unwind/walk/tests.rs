@@ -34,7 +34,7 @@ impl World {
             address: 16 * by_address.len() as u64,
             rule: Rule::UNKNOWN,
         });
-        let table = builder.finish().remove(0);
+        let table = builder.finish().tables.remove(0);
         let mut words = PlainWords::default();
         words.write(1, 64, &table.words);
         let mapping = |start, walk| Mapping {
@@ -339,7 +339,7 @@ fn a_walk_stops_at_the_end_of_the_copy_and_at_its_most_frames() {
 #[test]
 fn a_rule_for_a_whole_mapping_needs_no_table() {
     let mut world = World::of(&[Rule::stack(8), Rule::END]);
-    let number = world.rules.number(Rule::stack(16));
+    let number = world.rules.take(Rule::stack(16));
     world.mappings[1].walk = Walk::Rule;
     world.mappings[1].word = number.into();
     let (addresses, end) = world.walk(at(JIT), &[7, BASE + 0x18], None);
