@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -211,8 +212,18 @@ impl Shared {
     }
 
     pub(super) async fn wait_for_stacks(&self, condition: impl Fn(&Stacks) -> bool) -> Stacks {
-        let fits = |books: &Books| Some(books.stacks.sums()).filter(&condition);
-        self.wait(fits).await
+        let mut changed = self.changed.subscribe();
+        loop {
+            let began = Instant::now();
+            let sums = self.books.lock().stacks.sums();
+            if condition(&sums) {
+                return sums;
+            }
+            // A look copies everything. Without a pause, nothing else would get done.
+            let pause = 4 * began.elapsed();
+            let _ = changed.changed().await;
+            tokio::time::sleep(pause).await;
+        }
     }
 
     async fn wait<T>(&self, find: impl Fn(&Books) -> Option<T>) -> T {

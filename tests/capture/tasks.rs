@@ -101,11 +101,11 @@ async fn a_failed_stream_loses_nothing_and_counts_nothing_twice() {
 
 /// Rover's maps hold 10000 (rover.md 3.3).
 #[tokio::test]
-async fn thousands_of_stacks_arrive_complete() {
+async fn more_than_ten_thousand_stacks_arrive_complete() {
     let sink = sink();
     let gateway = gateway(&sink, |_| {}).await;
     let kernel = Kernel {
-        stacks: 3_000,
+        stacks: 12_000,
         ..Kernel::new()
     };
     let agent = Running::start(settings(gateway.address), &kernel, &[entity(PID, "web")]);
@@ -114,7 +114,7 @@ async fn thousands_of_stacks_arrive_complete() {
     ended(&kernel).await;
     all_arrived(&sink, || vec![kernel.yielded(Kind::OnCpu, PID)]).await;
     let stacks = sink.stacks();
-    assert_eq!(of(&stacks, "t", "web").unwrap().stacks.len(), 3_000);
+    assert_eq!(of(&stacks, "t", "web").unwrap().stacks.len(), 12_000);
     assert_eq!(of(&stacks, "t", "web").unwrap().redefined, 0);
     agent.stop().await;
 }
