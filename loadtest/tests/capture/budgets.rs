@@ -14,8 +14,8 @@ use crate::{alone, has};
 
 /// Between two looks at a capture.
 const LOOK: Duration = Duration::from_millis(20);
-/// Time that a capture may take to settle before its steady cost is measured.
-const SETTLED: Duration = Duration::from_secs(3);
+/// Time that a capture may take to settle before its steady cost is measured: it reads the kernel's names once.
+pub(crate) const SETTLED: Duration = Duration::from_secs(3);
 
 /// What is demanded: the aim on a machine that does nothing else, with `PERIGEE_STRICT=1` in the environment;
 /// elsewhere what the best other profilers need, or twice that, because others' caches and turns count too.

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::budgets::limit;
+use crate::budgets::{SETTLED, limit};
 use crate::capture::Plan;
 use crate::cost;
 use crate::shares::{CALLEE, SIDES, assert_shares};
@@ -65,9 +65,14 @@ fn many_short_lived_programs_stay_inside_the_budget_and_keep_their_samples() {
     };
     let mut capture = plan.start("folded");
     capture.await_attached();
+    let mut memory = 0;
+    let settled = Instant::now() + SETTLED;
+    capture.watch(LOOK, |pid| {
+        memory = memory.max(cost::anonymous(pid) + cost::maps(pid));
+        Instant::now() >= settled
+    });
     let (began, before) = (Instant::now(), cost::cpu(capture.id()));
     spawner.begin();
-    let mut memory = 0;
     capture.watch(LOOK, |pid| {
         memory = memory.max(cost::anonymous(pid) + cost::maps(pid));
         spawner.has_ended()

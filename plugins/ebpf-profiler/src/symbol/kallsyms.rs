@@ -150,7 +150,8 @@ impl Building {
     }
 
     fn end_block(&mut self) {
-        let raw = Compress::new(Compression::default(), false);
+        // Packing better would take longer than reading.
+        let raw = Compress::new(Compression::fast(), false);
         let compress = self.compress.get_or_insert(raw);
         compress.reset();
         // Names that cannot be packed would be longer packed: 1/16 more, and a header.
