@@ -2,7 +2,7 @@
 
 mod maps;
 
-use std::collections::{BTreeSet, HashMap as Owned};
+use std::collections::{BTreeMap, BTreeSet, HashMap as Owned, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::layout::{
-    Count, CountKey, Counters, MAX_MAPPINGS, Process, Settings, Target, TargetKey, Wait, Words,
+    Count, CountKey, Counters, Event, MAX_MAPPINGS, Process, Settings, Target, TargetKey, Wait,
+    Words,
 };
 use super::perf;
 pub use super::refusal::KernelError;
@@ -27,6 +28,11 @@ use crate::unwind::{Mapping, Rule};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cpu.bpf.o"));
 
+/// Least and most bytes of the ring of events, and what each CPU adds to it.
+const LEAST_RING: u32 = 1 << 20;
+const MOST_RING: u32 = 8 << 20;
+const RING_OF_A_CPU: u32 = 256 << 10;
+
 /// A program and its tracepoint.
 type Trace = (&'static str, &'static str);
 
@@ -34,6 +40,8 @@ type Trace = (&'static str, &'static str);
 pub struct Programs {
     ebpf: Ebpf,
     events: RingBuf<MapData>,
+    /// Read already, while there was no time for them.
+    aside: VecDeque<Event>,
     targets: HashMap<MapData, TargetKey, Target>,
     processes: HashMap<MapData, u32, Process>,
     counts: HashMap<MapData, CountKey, Count>,
@@ -47,7 +55,8 @@ pub struct Programs {
     settings: Shared<Settings>,
     /// Periods for which everybody is sampled.
     everybody: BTreeSet<u32>,
-    clocks: Owned<u32, Vec<OwnedFd>>,
+    /// By period, then by CPU.
+    clocks: Owned<u32, BTreeMap<u32, OwnedFd>>,
     switches: Option<BtfTracePointLinkId>,
     walk: Walker,
     /// What the kernel says of its types; 20 MiB.
@@ -107,6 +116,15 @@ fn share<T: Copy>(
     Shared::map(map.fd().as_fd(), elements).map_err(failed(name))
 }
 
+/// All CPUs write to one ring, which has to hold what they send while we are busy.
+fn ring_size() -> u32 {
+    let cpus = perf::online_cpus().map_or(1, |cpus| cpus.len());
+    let wanted = u32::try_from(cpus)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(RING_OF_A_CPU);
+    wanted.clamp(LEAST_RING, MOST_RING).next_power_of_two()
+}
+
 impl Programs {
     /// Creates the maps. Programs are loaded when they are first needed. `own_pid` is what the host calls us.
     ///
@@ -117,6 +135,7 @@ impl Programs {
         let btf = Btf::from_sys_fs().ok();
         let mut ebpf = EbpfLoader::new()
             .btf(btf.as_ref())
+            .map_max_entries("events", ring_size())
             .load(OBJECT)
             .map_err(failed("BPF maps"))?;
         let mut settings: Shared<Settings> = share(&mut ebpf, "settings", 1)?;
@@ -129,6 +148,7 @@ impl Programs {
         );
         Ok(Self {
             events: take(&mut ebpf, "events")?,
+            aside: VecDeque::new(),
             targets: take(&mut ebpf, "targets")?,
             processes: take(&mut ebpf, "processes")?,
             counts: take(&mut ebpf, "counts")?,
@@ -158,20 +178,46 @@ impl Programs {
         if self.clocks.contains_key(&nanos) {
             return Ok(());
         }
+        let mut clocks = BTreeMap::new();
+        self.cover_cpus(nanos, &mut clocks)?;
+        self.clocks.insert(nanos, clocks);
+        Ok(())
+    }
+
+    /// Gives CPUs that came later their clocks, and forgets those of CPUs that went.
+    ///
+    /// # Errors
+    /// As of [`Programs::start_clock`].
+    pub fn follow_cpus(&mut self) -> Result<(), KernelError> {
+        let mut all = std::mem::take(&mut self.clocks);
+        let mut clocks = all.iter_mut();
+        let covered = clocks.try_for_each(|(nanos, clocks)| self.cover_cpus(*nanos, clocks));
+        self.clocks = all;
+        covered
+    }
+
+    fn cover_cpus(
+        &mut self,
+        nanos: u32,
+        clocks: &mut BTreeMap<u32, OwnedFd>,
+    ) -> Result<(), KernelError> {
         let cpus = perf::online_cpus().map_err(failed("list of CPUs"))?;
+        // It does not go on when its CPU comes back.
+        clocks.retain(|cpu, _| cpus.contains(cpu));
         let program = self.sampler()?.fd().map_err(failed("on-CPU program"))?;
-        let mut clocks = Vec::with_capacity(cpus.len());
         for cpu in cpus {
-            let clock = match perf::open_cpu_clock(cpu, period) {
+            if clocks.contains_key(&cpu) {
+                continue;
+            }
+            let clock = match perf::open_cpu_clock(cpu, Duration::from_nanos(nanos.into())) {
                 Ok(clock) => clock,
                 // It has just gone.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
                 Err(error) => return Err(failed("clock of a CPU")(error)),
             };
             perf::attach(clock.as_fd(), program.as_fd()).map_err(failed("program at a clock"))?;
-            clocks.push(clock);
+            clocks.insert(cpu, clock);
         }
-        self.clocks.insert(nanos, clocks);
         Ok(())
     }
 

@@ -12,6 +12,8 @@ pub(super) trait Maps: Words {
     fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError>;
     fn arenas(&self) -> u32;
     fn add_arena(&mut self) -> Result<(), KernelError>;
+    /// Called again and again in work that takes long.
+    fn meanwhile(&mut self);
 }
 
 impl Words for Programs {
@@ -46,6 +48,10 @@ impl Maps for Programs {
     fn add_arena(&mut self) -> Result<(), KernelError> {
         Programs::add_arena(self)
     }
+
+    fn meanwhile(&mut self) {
+        self.set_events_aside();
+    }
 }
 
 /// Tables for ourselves alone: rules and mappings are read where we keep them.
@@ -65,4 +71,6 @@ impl Maps for PlainWords {
     fn add_arena(&mut self) -> Result<(), KernelError> {
         Ok(())
     }
+
+    fn meanwhile(&mut self) {}
 }

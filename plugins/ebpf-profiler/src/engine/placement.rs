@@ -245,7 +245,7 @@ impl Placement {
             return;
         }
         while self.rules.room() < MOST_OF_A_FILE && self.evict_oldest() {}
-        let FileTables { tables, rules } = self.read(module);
+        let FileTables { tables, rules } = self.read(maps, module);
         let mut parts = Vec::with_capacity(tables.len());
         for table in tables {
             let Some(place) = self.room_for(maps, length(&table.words)) else {
@@ -270,9 +270,12 @@ impl Placement {
         );
     }
 
-    fn read(&mut self, module: &Module) -> FileTables {
+    fn read(&mut self, maps: &mut impl Maps, module: &Module) -> FileTables {
         let bytes = module.file().and_then(|file| MappedFile::open(&file).ok());
-        let tables = bytes.map(|bytes| Table::read(&bytes, ARENA_WORDS as usize, &mut self.rules));
+        let tables = bytes.map(|bytes| {
+            let most_words = ARENA_WORDS as usize;
+            Table::read(&bytes, most_words, &mut self.rules, || maps.meanwhile())
+        });
         match tables {
             Some(Ok(tables)) => tables,
             Some(Err(error)) => {

@@ -108,16 +108,25 @@ impl Rules {
     }
 }
 
+/// Rules that were asked for last are found without hashing: rows have a few hundred different ones, and there
+/// are millions of rows.
+const RECENT: usize = 512;
+
 /// The rules of one file's tables.
 pub(super) struct OfFile<'r> {
     rules: &'r mut Rules,
     own: HashMap<Rule, u16>,
+    /// By [`OfFile::place`].
+    recent: Vec<(Rule, u16)>,
 }
 
 impl<'r> OfFile<'r> {
     pub(super) fn new(rules: &'r mut Rules) -> Self {
-        let own = HashMap::new();
-        Self { rules, own }
+        Self {
+            rules,
+            own: HashMap::new(),
+            recent: vec![(Rule::UNKNOWN, Rules::UNKNOWN); RECENT],
+        }
     }
 
     /// The number of a rule; [`Rules::UNKNOWN`] when no more fit.
@@ -125,6 +134,22 @@ impl<'r> OfFile<'r> {
         if rule == Rule::UNKNOWN {
             return Rules::UNKNOWN;
         }
+        let place = Self::place(&rule);
+        let (recent, number) = self.recent[place];
+        if recent == rule {
+            return number;
+        }
+        let number = self.look_up(rule);
+        self.recent[place] = (rule, number);
+        number
+    }
+
+    fn place(rule: &Rule) -> usize {
+        let offsets = rule.cfa_offset ^ rule.frame_pointer_offset.rotate_left(4);
+        (offsets.cast_unsigned() as usize / 8 + (rule.cfa as usize) * 61) % RECENT
+    }
+
+    fn look_up(&mut self, rule: Rule) -> u16 {
         if let Some(&number) = self.own.get(&rule) {
             return number;
         }

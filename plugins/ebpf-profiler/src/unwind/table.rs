@@ -6,6 +6,8 @@ use super::{PAGE, PAGE_SHIFT, Row, Rules, elf};
 /// Words of the smallest limit for a table: a page with a row for each byte fits.
 pub const LEAST_WORDS: usize = 2048;
 
+const ROWS_OF_A_MILLISECOND: usize = 8192;
+
 /// Pages of unknown code that are worth a new table: their words would be wasted.
 const GAP: u64 = 1024;
 
@@ -21,7 +23,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Tables of a file, of at most `most_words` each (at least [`LEAST_WORDS`]).
+    /// Tables of a file, of at most `most_words` each (at least [`LEAST_WORDS`]). As that may take a second for a
+    /// big file, `meanwhile` is called every millisecond or so.
     ///
     /// # Errors
     ///
@@ -30,9 +33,17 @@ impl Table {
         file: &[u8],
         most_words: usize,
         rules: &mut Rules,
+        mut meanwhile: impl FnMut(),
     ) -> Result<FileTables, elf::Error> {
         let mut builder = Builder::new(most_words, rules);
-        let read = elf::rows(file, |row| builder.push(row));
+        let mut rows = 0_usize;
+        let read = elf::rows(file, |row| {
+            builder.push(row);
+            rows += 1;
+            if rows.is_multiple_of(ROWS_OF_A_MILLISECOND) {
+                meanwhile();
+            }
+        });
         let made = builder.finish();
         if read.is_err() {
             rules.give_back(&made.rules);

@@ -405,7 +405,7 @@ proptest! {
             data[at.index(length)] = byte;
         }
         let mut rules = Rules::default();
-        if let Ok(read) = Table::read(&data, MOST_WORDS, &mut rules) {
+        if let Ok(read) = Table::read(&data, MOST_WORDS, &mut rules, || ()) {
             prop_assert!(read.tables.iter().map(|table| table.words.len()).sum::<usize>() < 4 * data.len());
         }
     }

@@ -23,7 +23,7 @@ impl Read {
 
     pub(crate) fn in_pieces(file: &[u8], most_words: usize) -> Self {
         let mut rules = Rules::default();
-        let read = Table::read(file, most_words, &mut rules).expect("an ELF file");
+        let read = Table::read(file, most_words, &mut rules, || ()).expect("an ELF file");
         let tables = read.tables;
         Self { tables, rules }
     }

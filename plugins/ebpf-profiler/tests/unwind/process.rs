@@ -152,7 +152,7 @@ impl Built {
         for map in process.maps() {
             let data = std::fs::read(&map.path).expect("a file");
             let bias = map.bias(&object::File::parse(&*data).expect("an ELF file"));
-            let read = Table::read(&data, MOST_WORDS, &mut built.rules).expect("tables");
+            let read = Table::read(&data, MOST_WORDS, &mut built.rules, || ()).expect("tables");
             for table in read.tables {
                 let place = arenas.allocate(table.words.len() as u32).expect("a place");
                 built.words.write(place.arena, place.word, &table.words);

@@ -17,9 +17,26 @@ use crate::unwind::{Mapping, Rule};
 /// `BPF_F_MMAPABLE`
 const MMAPABLE: u32 = 1 << 10;
 
+/// Events that are kept aside, of 16 KiB each at the most.
+const MOST_ASIDE: usize = 256;
+
 impl Programs {
     /// Reads the next event, if there is one.
     pub fn next_event(&mut self) -> Option<Event> {
+        self.aside.pop_front().or_else(|| self.newest_event())
+    }
+
+    /// Makes room for more events where reading those that are there has to wait.
+    pub fn set_events_aside(&mut self) {
+        while self.aside.len() < MOST_ASIDE {
+            let Some(event) = self.newest_event() else {
+                return;
+            };
+            self.aside.push_back(event);
+        }
+    }
+
+    fn newest_event(&mut self) -> Option<Event> {
         while let Some(bytes) = self.events.next() {
             if let Some(event) = Event::parse(&bytes) {
                 return Some(event);

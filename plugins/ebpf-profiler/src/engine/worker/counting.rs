@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{COLLECT_EVERY, IDLE, STACKS_AT_ONCE, Worker};
 use crate::bpf::layout::{Count, CountKey, Counters};
@@ -34,6 +34,7 @@ impl Worker {
         self.look_again(&counts);
         for part in counts.chunks(STACKS_AT_ONCE) {
             self.distribute(part);
+            self.programs.set_events_aside();
         }
         let counters = self.programs.counters();
         let lost =
@@ -46,6 +47,9 @@ impl Worker {
         }
         for pid in std::mem::take(&mut self.left) {
             self.denied.remove(&pid);
+        }
+        if let Err(error) = self.programs.follow_cpus() {
+            debug!(%error, "capture: a CPU is not sampled");
         }
         let now = Instant::now();
         self.processes.sweep(now);
