@@ -1,41 +1,24 @@
 //! Tables and mappings in the maps of the kernel's maps.
 
+mod tables;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
+use self::tables::ModuleTables;
 use super::maps::Maps;
 use super::ranges::Ranges;
-use crate::bpf::file::MappedFile;
 use crate::bpf::layout::{End, MAX_MAPPINGS, Process};
-use crate::process::modules::Module;
 use crate::process::table::{Mapped, Processes};
-use crate::unwind::arena::{ARENA_WORDS, Arenas, Place, Words};
-use crate::unwind::rules::MOST_OF_A_FILE;
-use crate::unwind::table::FileTables;
+use crate::unwind::arena::{Place, Words};
 use crate::unwind::walk::{self, Code, Registers, Stack, Tables};
-use crate::unwind::{Mapping, PAGE, Rule, Rules, Table, Walk};
+use crate::unwind::{Mapping, PAGE, Walk};
 
 /// A program that runs while a process's mappings are replaced may still read the former ones.
 const READERS_ARE_GONE: Duration = Duration::from_secs(1);
-
-/// A table of a module, in an arena.
-struct Part {
-    /// Where it begins, in the file's own addresses.
-    first: u64,
-    pages: u32,
-    place: Place,
-}
-
-/// The tables of a module.
-struct Placed {
-    parts: Vec<Part>,
-    rules: Box<[u16]>,
-    users: u32,
-    used: Instant,
-}
 
 /// What the programs know of a process, and of those that began as copies of it.
 struct Told {
@@ -46,12 +29,7 @@ struct Told {
 
 /// What stands in the maps, and where there is room.
 pub(super) struct Placement {
-    rules: Rules,
-    /// Of [`Rule::stack`] with 16: CPython's trampolines are `sub rsp, 8; call; add rsp, 8; ret`, without frame
-    /// pointers or tables.
-    trampoline: u16,
-    arenas: Arenas,
-    modules: HashMap<u32, Placed>,
+    tables: ModuleTables,
     processes: HashMap<u32, Arc<Told>>,
     room: Ranges,
     /// Places of mappings that will be free, and since when they are not used any more.
@@ -62,12 +40,8 @@ pub(super) struct Placement {
 impl Placement {
     /// With tables of `budget` bytes at the most.
     pub(super) fn new(budget: u64) -> Self {
-        let mut rules = Rules::default();
         Self {
-            trampoline: rules.take(Rule::stack(16)),
-            rules,
-            arenas: Arenas::new(budget),
-            modules: HashMap::new(),
+            tables: ModuleTables::new(budget),
             processes: HashMap::new(),
             room: Ranges::new(MAX_MAPPINGS),
             leaving: VecDeque::new(),
@@ -77,7 +51,7 @@ impl Placement {
 
     /// Rules that found no room.
     pub(super) fn rules_lost(&self) -> u64 {
-        self.rules.overflowed()
+        self.tables.rules_lost()
     }
 
     /// Whether the programs know the process.
@@ -126,20 +100,14 @@ impl Placement {
         for it in mapped {
             match &it.module {
                 Some(module) => {
-                    self.place(maps, module, now);
+                    self.tables.begin_use(maps, module, now);
                     self.cover(it, module.id, &mut mappings);
                     modules.push(module.id);
                 }
                 None => mappings.push(self.generated(it, trampolines(it))),
             }
         }
-        self.write_rules(maps);
-        for module in &modules {
-            if let Some(placed) = self.modules.get_mut(module) {
-                placed.users += 1;
-                placed.used = now;
-            }
-        }
+        self.tables.write_rules(maps);
         self.replace(
             maps,
             pid,
@@ -190,11 +158,7 @@ impl Placement {
         };
         self.leaving
             .push_back((now, told.first, length(&told.mappings)));
-        for module in told.modules {
-            if let Some(placed) = self.modules.get_mut(&module) {
-                placed.users = placed.users.saturating_sub(1);
-            }
-        }
+        self.tables.end_use(&told.modules);
     }
 
     fn replace(&mut self, maps: &mut impl Maps, pid: u32, mut told: Told, now: Instant) {
@@ -206,7 +170,8 @@ impl Placement {
         }
         let count = length(&told.mappings);
         let Some(first) = self.room.take(count) else {
-            self.say_full("mappings");
+            say_full(&mut self.full, "mappings");
+            self.tables.end_use(&told.modules);
             self.remove_process(maps, pid, now);
             return;
         };
@@ -225,115 +190,15 @@ impl Placement {
         self.release(pid, now);
         self.processes.insert(pid, Arc::new(told));
         if known.is_err() {
-            self.say_full("processes");
+            say_full(&mut self.full, "processes");
             self.remove_process(maps, pid, now);
-        }
-    }
-
-    fn say_full(&mut self, what: &str) {
-        if !std::mem::replace(&mut self.full, true) {
-            warn!(
-                what,
-                "capture: the kernel's maps are full; some stacks will be incomplete"
-            );
-        }
-    }
-
-    /// Makes and writes a module's tables unless they are there.
-    fn place(&mut self, maps: &mut impl Maps, module: &Arc<Module>, now: Instant) {
-        if self.modules.contains_key(&module.id) {
-            return;
-        }
-        while self.rules.room() < MOST_OF_A_FILE && self.evict_oldest() {}
-        let FileTables { tables, rules } = self.read(maps, module);
-        let mut parts = Vec::with_capacity(tables.len());
-        for table in tables {
-            let Some(place) = self.room_for(maps, length(&table.words)) else {
-                self.say_full("unwind tables");
-                break;
-            };
-            maps.write(place.arena, place.word, &table.words);
-            parts.push(Part {
-                first: table.first,
-                pages: table.pages,
-                place,
-            });
-        }
-        self.modules.insert(
-            module.id,
-            Placed {
-                parts,
-                rules,
-                users: 0,
-                used: now,
-            },
-        );
-    }
-
-    fn read(&mut self, maps: &mut impl Maps, module: &Module) -> FileTables {
-        let bytes = module.file().and_then(|file| MappedFile::open(&file).ok());
-        let tables = bytes.map(|bytes| {
-            let most_words = ARENA_WORDS as usize;
-            Table::read(&bytes, most_words, &mut self.rules, || maps.meanwhile())
-        });
-        match tables {
-            Some(Ok(tables)) => tables,
-            Some(Err(error)) => {
-                debug!(path = %module.path, %error, "capture: no unwind tables");
-                FileTables::default()
-            }
-            None => FileTables::default(),
-        }
-    }
-
-    /// A place for a table; the tables that were not used for longest make room.
-    fn room_for(&mut self, maps: &mut impl Maps, words: u32) -> Option<Place> {
-        loop {
-            if let Some(place) = self.arenas.allocate(words) {
-                while (maps.arenas() as usize) < self.arenas.len() {
-                    if let Err(error) = maps.add_arena() {
-                        debug!(%error, "capture: no room for unwind tables");
-                        self.arenas.free(place);
-                        return None;
-                    }
-                }
-                return Some(place);
-            }
-            if !self.evict_oldest() {
-                return None;
-            }
-        }
-    }
-
-    /// Lets go of the tables that nobody has used for longest, if there are any. A walk that is under way in them
-    /// may err.
-    fn evict_oldest(&mut self) -> bool {
-        let unused = self
-            .modules
-            .iter()
-            .filter(|(_, it)| it.users == 0 && !it.parts.is_empty());
-        let oldest = unused.min_by_key(|(_, it)| it.used).map(|(&id, _)| id);
-        let Some(oldest) = oldest.and_then(|id| self.modules.remove(&id)) else {
-            return false;
-        };
-        for part in oldest.parts {
-            self.arenas.free(part.place);
-        }
-        self.rules.give_back(&oldest.rules);
-        true
-    }
-
-    fn write_rules(&mut self, maps: &mut impl Maps) {
-        for number in self.rules.changed() {
-            maps.set_rule(number, self.rules.all()[usize::from(number)]);
         }
     }
 
     /// Mappings for a range that a module is mapped to: by its tables, and between them by frame pointers.
     fn cover(&self, mapped: &Mapped, module: u32, mappings: &mut Vec<Mapping>) {
         let (mut at, end) = (mapped.region.start, mapped.region.end);
-        let parts = self.modules.get(&module).map_or(&[][..], |it| &it.parts);
-        for part in parts {
+        for part in self.tables.parts(module) {
             let base = part.first.wrapping_add(mapped.bias);
             let table_end = base.saturating_add(u64::from(part.pages) * PAGE);
             let (from, to) = (base.max(at), table_end.min(end));
@@ -348,7 +213,7 @@ impl Placement {
                 });
             }
             let Place { arena, word, .. } = part.place;
-            let Part { pages, .. } = *part;
+            let pages = part.pages;
             let walk = Walk::Table;
             mappings.push(Mapping {
                 start: from,
@@ -380,7 +245,7 @@ impl Placement {
         };
         if trampolines {
             mapping.walk = Walk::Rule;
-            mapping.word = self.trampoline.into();
+            mapping.word = self.tables.trampoline.into();
         }
         mapping
     }
@@ -399,7 +264,7 @@ impl Placement {
         let tables = Tables {
             mappings,
             words,
-            rules: self.rules.all(),
+            rules: self.tables.rules(),
         };
         let mut frames = Vec::new();
         let end = match walk::walk(registers, stack, code, &tables, &mut frames) {
@@ -416,4 +281,14 @@ impl Placement {
 /// Lengths here are bounded by the kernel's maps.
 fn length<T>(of: &[T]) -> u32 {
     u32::try_from(of.len()).unwrap_or(u32::MAX)
+}
+
+/// Says once that something does not fit.
+fn say_full(said: &mut bool, what: &str) {
+    if !std::mem::replace(said, true) {
+        warn!(
+            what,
+            "capture: the kernel's maps are full; some stacks will be incomplete"
+        );
+    }
 }

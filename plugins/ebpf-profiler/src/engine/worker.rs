@@ -1,14 +1,16 @@
 //! The thread that owns the programs: reads what they send, tells them of processes, collects counts.
 
 mod counting;
+mod events;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
-use tracing::{debug, warn};
+use tracing::warn;
 
+use self::events::Looks;
 use super::budget::Budget;
 use super::commands::Command;
 use super::dictionary::Dictionary;
@@ -17,12 +19,11 @@ use super::placement::Placement;
 use super::session::{Costs, Running};
 use super::targets::{Wanted, keys, period_of};
 use super::{ProcessEvent, Refused, Request, Settings, Targets};
-use crate::bpf::layout::{Copied, End, Event, Target};
+use crate::bpf::layout::Target;
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
-use crate::process::table::{Limits, Processes, Seen};
+use crate::process::table::{Limits, Processes};
 use crate::profile::Kind;
-use crate::unwind::walk::{Registers, Stack};
 
 /// Counts are collected this often, and before their map can be full.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
@@ -30,13 +31,6 @@ const COLLECT_EVERY: Duration = Duration::from_secs(5);
 const FIRST_COLLECT: Duration = Duration::from_secs(1);
 /// Counts whose stacks, two each, are named together.
 const STACKS_AT_ONCE: usize = naming::AT_ONCE / 2;
-/// Events that are read before commands are obeyed.
-const EVENTS_AT_ONCE: usize = 4096;
-/// Least and greatest time between two looks at a process in which nothing has changed.
-const SOON: Duration = Duration::from_millis(100);
-const LATE: Duration = Duration::from_secs(10);
-/// A process that computes is looked at again after this long, whatever we know of it.
-const OLD: Duration = Duration::from_secs(30);
 /// Without a session there is nothing to collect.
 const IDLE: Duration = Duration::from_secs(60);
 /// New stacks after which counts are collected early.
@@ -273,164 +267,6 @@ impl Worker {
             self.drop_targets(session);
             self.detach_unused(running.period());
         }
-    }
-
-    /// Reads events, so many at the most that commands are not kept waiting.
-    fn read_events(&mut self) {
-        for _ in 0..EVENTS_AT_ONCE {
-            match self.programs.next_event() {
-                Some(event) => self.take_in(event),
-                None => return,
-            }
-        }
-        self.due = Instant::now();
-    }
-
-    fn take_in(&mut self, event: Event) {
-        match event {
-            Event::Stack { id, end, frames } => {
-                self.new_stacks += 1;
-                self.remember(id, frames, end);
-            }
-            Event::Copy(copied) => self.walk(&copied),
-            Event::Counts => self.new_stacks += COLLECT_AFTER / 2,
-            Event::Exec(pid) => {
-                self.leave(pid);
-                self.naming.forget(pid);
-                self.tell_watchers(ProcessEvent::Exec(pid));
-            }
-            Event::Fork(child, parent) => {
-                if self.denied.contains(&parent) {
-                    self.denied.insert(child);
-                }
-                self.processes.forked(parent, child);
-                self.placement
-                    .forked(&mut self.programs, parent, child, Instant::now());
-            }
-            Event::Exit(pid) => {
-                self.leave(pid);
-                self.processes.exited(pid, Instant::now());
-                self.tell_watchers(ProcessEvent::Exit(pid));
-            }
-        }
-    }
-
-    fn tell_watchers(&mut self, event: ProcessEvent) {
-        // One that does not keep up will find out by looking at /proc.
-        self.watchers
-            .retain(|it| !matches!(it.try_send(event), Err(e) if e.is_disconnected()));
-        if self.watchers.is_empty() {
-            self.programs.watch_exec(false);
-        }
-    }
-
-    /// What we knew of a process holds no more.
-    fn leave(&mut self, pid: u32) {
-        // What it has counted is still to be passed over.
-        if self.denied.contains(&pid) {
-            self.left.push(pid);
-        }
-        self.looks.remove(&pid);
-        self.placement
-            .remove_process(&mut self.programs, pid, Instant::now());
-    }
-
-    fn remember(&mut self, id: u64, frames: Vec<u64>, end: End) {
-        for gone in self.dictionary.insert(id, frames, end) {
-            self.programs.forget(gone);
-        }
-    }
-
-    /// Reads a process's mappings and tells the programs of them.
-    fn tell_of(&mut self, pid: u32) {
-        let now = Instant::now();
-        if self
-            .settings
-            .access
-            .check(&self.settings.proc, pid)
-            .is_err()
-        {
-            self.denied.insert(pid);
-            self.placement.deny(&mut self.programs, pid, now);
-            return;
-        }
-        self.denied.remove(&pid);
-        let seen = self.processes.refresh(pid, now);
-        let looks = self.looks.entry(pid).or_default();
-        looks.taken(seen == Seen::Changed, now);
-        match seen {
-            Seen::Changed => {}
-            Seen::Same if self.placement.knows(pid) => return,
-            Seen::Same => {}
-            Seen::Gone => return,
-            Seen::Denied => debug!(pid, "capture: may not look at a process"),
-        }
-        self.placement
-            .tell_of(&mut self.programs, &mut self.processes, pid, now);
-    }
-
-    /// Does what the programs could not: looks at the process, then walks the copy.
-    fn walk(&mut self, copied: &Copied) {
-        self.new_stacks += 1;
-        let Copied {
-            pid,
-            ip,
-            sp,
-            fp,
-            link,
-            missing,
-            ..
-        } = *copied;
-        let is_known = match missing {
-            0 => self.placement.knows(pid),
-            address => self.placement.covers(pid, address),
-        };
-        let now = Instant::now();
-        if !is_known && self.looks.get(&pid).is_none_or(|it| it.may_look(now)) {
-            self.tell_of(pid);
-        }
-        if self.denied.contains(&pid) {
-            return;
-        }
-        let stack = Stack {
-            start: sp,
-            bytes: &copied.stack,
-        };
-        let registers = Registers { ip, sp, fp, link };
-        let code = copied.code.as_ref();
-        let (frames, end) = self
-            .placement
-            .walk(&self.programs, pid, registers, &stack, code);
-        self.remember(copied.id, frames, end);
-    }
-}
-
-/// When a process's mappings may be read again: one whose code lies in none of them would have it done for
-/// every sample.
-#[derive(Clone, Copy, Debug, Default)]
-struct Looks {
-    last: Option<Instant>,
-    pause: Duration,
-}
-
-impl Looks {
-    fn may_look(&self, now: Instant) -> bool {
-        self.last
-            .is_none_or(|last| now.saturating_duration_since(last) >= self.pause)
-    }
-
-    fn is_old(&self, now: Instant) -> bool {
-        self.last
-            .is_none_or(|last| now.saturating_duration_since(last) >= OLD)
-    }
-
-    fn taken(&mut self, changed: bool, now: Instant) {
-        self.last = Some(now);
-        self.pause = if changed {
-            Duration::ZERO
-        } else {
-            (self.pause * 2).clamp(SOON, LATE)
-        };
     }
 }
 
