@@ -123,6 +123,12 @@ static __always_inline __u64 wake(void)
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= WAKE_AT ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
+/* How often a process has become another program, its ancestors' times included, for `count_key.flags`. */
+static __always_inline __u32 exec_of(const struct task_struct *task)
+{
+	return (__u32)task->self_exec_id << COUNT_EXEC_SHIFT;
+}
+
 static __always_inline struct target *find_target(const struct settings *set, __u32 tgid, __u32 period)
 {
 	struct target_key key = { .tgid = tgid, .period = period };
@@ -389,8 +395,9 @@ static __always_inline int sample(struct bpf_perf_event_data *ctx, const bool ta
 	if (!tables) {
 		key.user = user_frames(ctx, room, ROOM_SAMPLE, tgid);
 	} else {
+		task = bpf_get_current_task_btf();
+		key.flags = exec_of(task);
 		if (!in_user) {
-			task = bpf_get_current_task_btf();
 			/* A thread of the kernel has no user stack. */
 			in_user = task->mm != NULL;
 			user_registers(&at, (struct pt_regs *)bpf_task_pt_regs(task));
@@ -466,7 +473,7 @@ static __always_inline void enter_cpu(struct settings *set, const struct task_st
 	key.tgid = wait->tgid;
 	key.user = wait->user;
 	key.kernel = wait->kernel;
-	key.flags = wait->flags;
+	key.flags = wait->flags | exec_of(next);
 	key.epoch = set->epoch;
 	bpf_map_delete_elem(&waits, &tid);
 	target = find_target(set, key.tgid, 0);
@@ -543,15 +550,14 @@ int process_fork(__u64 *args)
 SEC("tp_btf/sched_process_exec")
 int process_exec(__u64 *args)
 {
-	__u32 tgid = ((struct task_struct *)args[0])->tgid;
+	struct task_struct *task = (struct task_struct *)args[0];
+	__u32 tgid = task->tgid;
+	struct exec_event event = { .head = { .kind = EVENT_EXEC, .tgid = tgid }, .exec = exec_of(task) };
 	struct settings *set = my_settings();
+	bool watched = set && set->watch_exec, was_known = !bpf_map_delete_elem(&processes, &tgid);
 
-	if (set && set->watch_exec) {
-		bpf_map_delete_elem(&processes, &tgid);
-		tell(EVENT_EXEC, tgid, BPF_RB_FORCE_WAKEUP);
-	} else if (!bpf_map_delete_elem(&processes, &tgid)) {
-		tell(EVENT_EXEC, tgid, wake());
-	}
+	if (watched || was_known)
+		bpf_ringbuf_output(&events, &event, sizeof(event), watched ? BPF_RB_FORCE_WAKEUP : wake());
 	return 0;
 }
 

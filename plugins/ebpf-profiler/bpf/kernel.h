@@ -64,6 +64,7 @@ struct task_struct {
 	unsigned int __state;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
+	__u64 self_exec_id;
 };
 /* Before 5.14. */
 struct task_struct___before_5_14 {

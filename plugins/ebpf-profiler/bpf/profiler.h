@@ -80,6 +80,7 @@ enum {
 
 /* Samples of one stack. `user` and `kernel` name stacks of the dictionary; 0 is none. */
 enum { COUNT_PREEMPTED = 1 };
+#define COUNT_EXEC_SHIFT 8 /* above it in `flags`: which of the process's programs it was, see `exec_of` */
 struct count_key {
 	__u32 tgid, period;
 	__u64 user, kernel;
@@ -106,6 +107,12 @@ struct wait {
 enum { EVENT_STACK = 1, EVENT_COPY = 2, EVENT_EXEC = 3, EVENT_EXIT = 4, EVENT_FORK = 5, EVENT_COUNTS = 6 };
 struct event {
 	__u32 kind, tgid;
+};
+
+/* A process became another program. */
+struct exec_event {
+	struct event head;
+	__u32 exec, padding;
 };
 
 /* A process began as a copy of another. */

@@ -7,7 +7,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use perigee_ebpf_profiler::bpf::programs::Walker;
 use perigee_ebpf_profiler::engine::{Access, Capture, Kernel, Request, Settings, Targets};
@@ -250,4 +250,40 @@ fn after_a_back_off_a_session_does_not_count_anothers_samples() {
         profile.duration
     );
     drop(other);
+}
+
+#[test]
+fn a_sample_from_before_exec_has_the_name_that_the_process_had_then() {
+    let Some(kernel) = kernel(Settings::default()) else {
+        return;
+    };
+    let counting = "i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done";
+    let spinning = "exec python3 -c 'while True: pass'";
+    let program = Program::shell(&format!("{counting}; {spinning}"));
+    let began = Instant::now();
+    let request = request(Kind::OnCpu, program.only(), 5);
+    let mut session = kernel.start(&request).expect("start");
+    let (mut shell, mut other) = (Duration::ZERO, Duration::ZERO);
+    while other < Duration::from_millis(500) {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{shell:?}, {other:?}"
+        );
+        secs(1.0);
+        let profile = session.take();
+        for stack in &profile.stacks {
+            let of_shell = profile.processes[stack.process as usize].name == "sh";
+            let named = |prefix| {
+                let mut frames = profile.frames_of(stack);
+                frames.any(|frame| frame.name.starts_with(prefix))
+            };
+            let time = if of_shell { &mut shell } else { &mut other };
+            *time += Duration::from_nanos(stack.nanos);
+            assert!(!of_shell || !named("_PyEval"), "Python in the shell");
+        }
+    }
+    assert!(
+        shell >= Duration::from_millis(100),
+        "{shell:?} of the shell"
+    );
 }

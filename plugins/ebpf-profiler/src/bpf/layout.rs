@@ -94,8 +94,10 @@ pub struct Target {
     pub since: u64,
 }
 
-/// Flag of [`CountKey`]: the thread was ready to run.
-pub const PREEMPTED: u32 = 1;
+/// In the flags of [`CountKey`]: the thread was ready to run.
+const PREEMPTED: u32 = 1;
+/// From this bit on the flags hold [`CountKey::program`].
+const EXEC_SHIFT: u32 = 8;
 
 /// `struct count_key`
 #[repr(C)]
@@ -109,10 +111,30 @@ pub struct CountKey {
     pub user: u64,
     /// Its kernel stack in the dictionary; 0 is none.
     pub kernel: u64,
-    /// [`PREEMPTED`]
+    /// What [`CountKey::is_preempted`] and [`CountKey::program`] say.
     pub flags: u32,
     /// Which collection it is for.
     pub epoch: u32,
+}
+
+impl CountKey {
+    /// Whether the thread that waited was ready to run.
+    #[must_use]
+    pub fn is_preempted(&self) -> bool {
+        self.flags & PREEMPTED != 0
+    }
+
+    /// Which of the process's programs it was: one more with each `exec`.
+    #[must_use]
+    pub fn program(&self) -> u32 {
+        self.flags >> EXEC_SHIFT
+    }
+
+    /// The number of the program before.
+    #[must_use]
+    pub fn program_before(program: u32) -> u32 {
+        program.wrapping_sub(1) & (u32::MAX >> EXEC_SHIFT)
+    }
 }
 
 /// `struct count`
@@ -210,8 +232,8 @@ pub enum Event {
     },
     /// A stack that the programs could not walk because they did not know the process, or not all of it.
     Copy(Box<Copied>),
-    /// A process began another program.
-    Exec(u32),
+    /// A process began another program, the one of this number ([`CountKey::program`]).
+    Exec(u32, u32),
     /// A process ended.
     Exit(u32),
     /// A process began as a copy of another: child, parent.
@@ -281,7 +303,7 @@ impl Event {
                     stack: bytes.get(80..80 + length)?.to_vec(),
                 }))
             }
-            3 => Self::Exec(pid),
+            3 => Self::Exec(pid, u32_at(8)? >> EXEC_SHIFT),
             4 => Self::Exit(pid),
             5 => Self::Fork(pid, u32_at(8)?),
             6 => Self::Counts,

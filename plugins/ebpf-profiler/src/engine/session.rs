@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::targets::period_of;
 use super::{Request, Targets};
-use crate::bpf::layout::{Count, CountKey, PREEMPTED};
+use crate::bpf::layout::{Count, CountKey};
 use crate::process;
 use crate::profile::{Frame, Module, Process, Profile, Stack, Summary};
 
@@ -197,7 +197,7 @@ impl Running {
                 .number((process.pid, process.name.clone()), || process.clone()),
             kernel: self.numbers(kernel),
             user: self.numbers(user),
-            preempted: key.flags & PREEMPTED != 0,
+            preempted: key.is_preempted(),
             complete: kernel.complete && user.complete,
         };
         let now =

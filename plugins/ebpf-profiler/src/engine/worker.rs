@@ -23,7 +23,7 @@ use crate::bpf::layout::Target;
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Processes};
-use crate::profile::Kind;
+use crate::profile::{self, Kind};
 
 /// Counts are collected this often, and before their map can be full.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
@@ -61,6 +61,8 @@ pub(super) struct Worker {
     /// Those of them that have ended since the last collection.
     left: Vec<u32>,
     looks: HashMap<u32, Looks>,
+    /// By PID and number: programs that their processes have left, and when.
+    former: HashMap<(u32, u32), (Instant, profile::Process)>,
     new_stacks: usize,
     collected: Instant,
     due: Instant,
@@ -85,6 +87,7 @@ impl Worker {
             denied: HashSet::new(),
             left: Vec::new(),
             looks: HashMap::new(),
+            former: HashMap::new(),
             new_stacks: 0,
             collected: Instant::now(),
             due: Instant::now() + IDLE,

@@ -26,7 +26,8 @@ impl Worker {
         } else {
             COLLECT_EVERY
         };
-        self.due = Instant::now() + pause;
+        let began = Instant::now();
+        self.due = began + pause;
         self.new_stacks = 0;
         let epoch = self.programs.turn_epoch();
         self.read_events();
@@ -45,6 +46,8 @@ impl Worker {
             running.lose(more);
             running.settle();
         }
+        // Those that went before it have no samples left.
+        self.former.retain(|_, (since, _)| *since >= began);
         for pid in std::mem::take(&mut self.left) {
             self.denied.remove(&pid);
         }
@@ -100,7 +103,7 @@ impl Worker {
             complete: true,
         };
         for (key, count, (user, kernel)) in found {
-            let process = self.process(key.pid);
+            let process = self.process(key);
             let whole = (key.user == 0 || user.is_some()) && (key.kernel == 0 || kernel.is_some());
             let user = self.naming.get((key.pid, key.user));
             let kernel = self.naming.get((0, key.kernel));
@@ -126,7 +129,11 @@ impl Worker {
         (stack(key.user), stack(key.kernel))
     }
 
-    fn process(&mut self, pid: u32) -> Process {
+    fn process(&mut self, key: &CountKey) -> Process {
+        let pid = key.pid;
+        if let Some((_, former)) = self.former.get(&(pid, key.program())) {
+            return former.clone();
+        }
         if self.processes.get(pid).is_none() {
             // A thread of the kernel, say: nobody has looked at it yet.
             self.processes.refresh(pid, Instant::now());

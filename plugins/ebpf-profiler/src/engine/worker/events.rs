@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use tracing::debug;
 
 use super::{COLLECT_AFTER, Worker};
-use crate::bpf::layout::{Copied, End, Event};
+use crate::bpf::layout::{Copied, CountKey, End, Event};
 use crate::engine::ProcessEvent;
 use crate::process::table::Seen;
 use crate::unwind::walk::{Registers, Stack};
 
 /// Events that are read before commands are obeyed.
 const EVENTS_AT_ONCE: usize = 4096;
+/// Programs that other programs have followed in their processes, between two collections.
+const MOST_FORMER: usize = 4096;
 
 /// Least and greatest time between two looks at a process in which nothing has changed.
 const SOON: Duration = Duration::from_millis(100);
@@ -39,7 +41,8 @@ impl Worker {
             }
             Event::Copy(copied) => self.walk(&copied),
             Event::Counts => self.new_stacks += COLLECT_AFTER / 2,
-            Event::Exec(pid) => {
+            Event::Exec(pid, program) => {
+                self.remember_program(pid, CountKey::program_before(program));
                 self.leave(pid);
                 self.naming.forget(pid);
                 self.tell_watchers(ProcessEvent::Exec(pid));
@@ -57,6 +60,14 @@ impl Worker {
                 self.processes.exited(pid, Instant::now());
                 self.tell_watchers(ProcessEvent::Exit(pid));
             }
+        }
+    }
+
+    /// Keeps the name of what a process was: samples of that are still to be collected.
+    fn remember_program(&mut self, pid: u32, program: u32) {
+        if self.processes.get(pid).is_some() && self.former.len() < MOST_FORMER {
+            let former = (Instant::now(), self.processes.described(pid));
+            self.former.insert((pid, program), former);
         }
     }
 
