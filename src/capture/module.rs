@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::gauge;
+use perigee_ebpf_profiler::access::{Access, AccessError};
 use perigee_ebpf_profiler::discovery::{self, Discovery, SettingsError};
-use perigee_ebpf_profiler::engine::{self, Access, Opened, Refused, Settings};
+use perigee_ebpf_profiler::engine::{self, Opened, Refused, Settings};
 use perigee_ebpf_profiler::metrics::{TASKS_RUNNING, TIER};
 use perigee_ebpf_profiler::oap::link::LinkError;
 use perigee_ebpf_profiler::oap::{self, Agent};
-use regex::Regex;
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::connection::Connection;
 use super::finding::Finding;
-use crate::config::settings::capture::{self as settings, Budget, Scope};
+use crate::config::settings::capture::{self as settings, Budget};
 
 /// Makes ready what captures. Dropped, nothing of ours is left in the kernel.
 ///
@@ -79,6 +79,8 @@ pub(super) fn zero_gauges() {
 pub(super) enum WorkError {
     #[error("capture.gateway.{0}")]
     Link(#[from] LinkError),
+    #[error("capture.{0}")]
+    Access(#[from] AccessError),
     #[error("capture.discovery.{0}")]
     Discovery(#[from] SettingsError),
     #[error("capture.discovery: {0}")]
@@ -88,32 +90,30 @@ pub(super) enum WorkError {
 }
 
 /// As a process for the OAP's tasks captures.
-pub(super) fn for_tasks(settings: &settings::Capture) -> Settings {
+///
+/// # Errors
+/// An expression is not one: capturing whom it denies is no answer to that.
+pub(super) fn for_tasks(settings: &settings::Capture) -> Result<Settings, AccessError> {
     let proc = settings.discovery["proc_root"].as_str();
-    Settings {
+    Ok(Settings {
         proc: proc.map_or_else(|| Settings::default().proc, PathBuf::from),
-        ..bounded(settings.budget, &settings.scope)
-    }
+        access: Access::new(&settings.access)?,
+        ..bounded(settings.budget)
+    })
 }
 
 /// As a profile into a file is captured: by the defaults, and with the kernel's costs, which are told.
 pub(crate) fn for_file() -> Settings {
     Settings {
         measure: true,
-        ..bounded(Budget::default(), &Scope::default())
+        ..bounded(Budget::default())
     }
 }
 
-fn bounded(budget: Budget, scope: &Scope) -> Settings {
-    // Each has been read before.
-    let expressions = |list: &[String]| list.iter().filter_map(|it| Regex::new(it).ok()).collect();
+fn bounded(budget: Budget) -> Settings {
     Settings {
         cpu_percent: budget.cpu_percent.into(),
         memory_bytes: budget.memory_bytes,
-        access: Access {
-            allow: expressions(&scope.allow),
-            deny: expressions(&scope.deny),
-        },
         ..Settings::default()
     }
 }
@@ -127,7 +127,7 @@ mod tests {
 
     fn of(text: &str) -> Settings {
         let config = CaptureConfig::parse(text, Source::Embedded, &|_| None);
-        for_tasks(&config.unwrap().settings.capture)
+        for_tasks(&config.unwrap().settings.capture).unwrap()
     }
 
     /// Two tables of defaults that must not drift apart.
@@ -149,9 +149,20 @@ mod tests {
         assert_eq!(settings.proc, Path::new("/host/proc"));
         assert!((settings.cpu_percent - 3.0).abs() < 1e-9);
         assert_eq!(settings.memory_bytes, 32 << 20);
-        assert_eq!(
-            (settings.access.allow.len(), settings.access.deny.len()),
-            (1, 2)
+        let may = |command| settings.access.judge(command).is_ok();
+        assert_eq!(["shop", "shap", "shop b"].map(may), [true, false, false]);
+    }
+
+    /// Leaving it out would capture whom it denies.
+    #[test]
+    fn an_expression_that_is_none_stops_the_capture() {
+        let config = CaptureConfig::parse("capture: {}", Source::Embedded, &|_| None);
+        let mut capture = config.unwrap().settings.capture;
+        capture.access.deny = vec!["(".to_owned()];
+        let error = WorkError::from(for_tasks(&capture).unwrap_err()).to_string();
+        assert!(
+            error.starts_with("capture.deny[0]: \"(\" is no regular expression: "),
+            "{error}"
         );
     }
 }

@@ -13,6 +13,7 @@ use super::budget::Budget;
 use super::commands::Command;
 use super::dictionary::Dictionary;
 use super::naming::{self, Naming};
+use super::permit;
 use super::placement::Placement;
 use super::session::{Costs, Running};
 use super::targets::{Wanted, keys, period_of};
@@ -211,7 +212,7 @@ impl Worker {
     }
 
     fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
-        self.settings.access.narrow(&self.settings.proc, targets)
+        permit::narrow(&self.settings.access, &self.settings.proc, targets)
     }
 
     /// Tells the programs of processes before their first sample.
@@ -344,12 +345,7 @@ impl Worker {
     /// Reads a process's mappings and tells the programs of them.
     fn tell_of(&mut self, pid: u32) {
         let now = Instant::now();
-        if self
-            .settings
-            .access
-            .check(&self.settings.proc, pid)
-            .is_err()
-        {
+        if permit::check(&self.settings.access, &self.settings.proc, pid).is_err() {
             self.denied.insert(pid);
             self.placement.deny(&mut self.programs, pid, now);
             return;
