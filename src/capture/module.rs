@@ -29,6 +29,9 @@ pub(crate) fn open(settings: &Settings) -> Result<Opened, Refused> {
 /// What the agent's own time for a farewell may be exceeded by.
 const SLACK: Duration = Duration::from_millis(500);
 
+/// One part in so many of the memory is for what tasks have not sent yet.
+const UNSENT: u64 = 4;
+
 /// Finds processes, reports them, and does the OAP's tasks until `shutdown` resolves. Then what tasks hold
 /// is sent, and everything is dropped.
 pub(super) async fn work(
@@ -37,12 +40,7 @@ pub(super) async fn work(
     gateway: &Connection,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkError> {
-    let agent = oap::Settings {
-        connection: gateway.to_settings(),
-        period: settings.on_cpu_period,
-        minimum: settings.off_cpu_minimum,
-        ..oap::Settings::default()
-    };
+    let agent = agent(settings, gateway);
     let farewell = agent.farewell;
     let (sender, entities) = watch::channel(Arc::from([]));
     let agent = Agent::new(agent, Arc::clone(&opened.capture), entities)?;
@@ -64,6 +62,18 @@ pub(super) async fn work(
         () = late => warn!(?farewell, "what captures does not end, dropped"),
     }
     Ok(())
+}
+
+/// As the OAP's tasks are done.
+fn agent(settings: &settings::Capture, gateway: &Connection) -> oap::Settings {
+    let unsent = settings.budget.memory_bytes / UNSENT;
+    oap::Settings {
+        connection: gateway.to_settings(),
+        period: settings.on_cpu_period,
+        minimum: settings.off_cpu_minimum,
+        memory: usize::try_from(unsent).unwrap_or(usize::MAX),
+        ..oap::Settings::default()
+    }
 }
 
 /// After [`work`]: nothing is captured, by no means.
@@ -151,6 +161,18 @@ mod tests {
         assert_eq!(settings.memory_bytes, 32 << 20);
         let may = |command| settings.access.judge(command).is_ok();
         assert_eq!(["shop", "shap", "shop b"].map(may), [true, false, false]);
+    }
+
+    #[test]
+    fn what_tasks_have_not_sent_has_a_quarter_of_the_memory() {
+        let share = |text: &str| {
+            let config = CaptureConfig::parse(text, Source::Embedded, &|_| None);
+            let capture = config.unwrap().settings.capture;
+            let gateway = Connection::new(&capture.gateway).unwrap();
+            agent(&capture, &gateway).memory
+        };
+        assert_eq!(share("capture: {budget: {memory: 32MiB}}"), 8 << 20);
+        assert_eq!(share("capture: {}"), oap::Settings::default().memory);
     }
 
     /// Leaving it out would capture whom it denies.
