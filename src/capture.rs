@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use perigee_ebpf_profiler::engine::{Opened, Refused};
+use perigee_ebpf_profiler::engine::{Opened, Refused, Settings};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -204,6 +204,7 @@ async fn capture_while_on(
     page: &Page,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
+    let bounds = module::for_tasks(settings)?;
     loop {
         if switch.is_paused() {
             info!("paused: nothing is captured, and nothing of ours is in the kernel");
@@ -213,7 +214,7 @@ async fn capture_while_on(
             }
         }
         let opened = tokio::select! {
-            opened = open(settings) => opened,
+            opened = open(bounds.clone()) => opened,
             () = stopped(&mut stop) => return Ok(()),
         };
         page.possible.store(opened.is_some(), Ordering::Relaxed);
@@ -242,10 +243,9 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// On a thread of its own: the kernel takes a while to check programs.
-async fn open(settings: &Capture) -> Option<Opened> {
-    let settings = module::for_tasks(settings);
+async fn open(bounds: Settings) -> Option<Opened> {
     let opened = tokio::task::spawn_blocking(move || {
-        let opened = module::open(&settings)?;
+        let opened = module::open(&bounds)?;
         opened.announce_off_cpu();
         Ok(opened)
     });

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::gauge;
+use perigee_ebpf_profiler::access::{Access, AccessError};
 use perigee_ebpf_profiler::discovery::{self, Discovery, SettingsError};
-use perigee_ebpf_profiler::engine::{self, Access, Opened, Refused, Settings};
+use perigee_ebpf_profiler::engine::{self, Opened, Refused, Settings};
 use perigee_ebpf_profiler::metrics::{TASKS_RUNNING, TIER};
 use perigee_ebpf_profiler::oap::link::LinkError;
 use perigee_ebpf_profiler::oap::{self, Agent};
-use regex::Regex;
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::connection::Connection;
 use super::finding::Finding;
-use crate::config::settings::capture::{self as settings, Budget, Scope};
+use crate::config::settings::capture::{self as settings, Budget};
 
 /// Makes ready what captures. Dropped, nothing of ours is left in the kernel.
 ///
@@ -29,6 +29,9 @@ pub(crate) fn open(settings: &Settings) -> Result<Opened, Refused> {
 /// What the agent's own time for a farewell may be exceeded by.
 const SLACK: Duration = Duration::from_millis(500);
 
+/// One part in so many of the memory is for what tasks have not sent yet.
+const UNSENT: u64 = 4;
+
 /// Finds processes, reports them, and does the OAP's tasks until `shutdown` resolves. Then what tasks hold
 /// is sent, and everything is dropped.
 pub(super) async fn work(
@@ -37,12 +40,7 @@ pub(super) async fn work(
     gateway: &Connection,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkError> {
-    let agent = oap::Settings {
-        connection: gateway.to_settings(),
-        period: settings.on_cpu_period,
-        minimum: settings.off_cpu_minimum,
-        ..oap::Settings::default()
-    };
+    let agent = agent(settings, gateway);
     let farewell = agent.farewell;
     let (sender, entities) = watch::channel(Arc::from([]));
     let agent = Agent::new(agent, Arc::clone(&opened.capture), entities)?;
@@ -66,6 +64,18 @@ pub(super) async fn work(
     Ok(())
 }
 
+/// As the OAP's tasks are done.
+fn agent(settings: &settings::Capture, gateway: &Connection) -> oap::Settings {
+    let unsent = settings.budget.memory_bytes / UNSENT;
+    oap::Settings {
+        connection: gateway.to_settings(),
+        period: settings.on_cpu_period,
+        minimum: settings.off_cpu_minimum,
+        memory: usize::try_from(unsent).unwrap_or(usize::MAX),
+        ..oap::Settings::default()
+    }
+}
+
 /// After [`work`]: nothing is captured, by no means.
 pub(super) fn zero_gauges() {
     for kind in ["on_cpu", "off_cpu"] {
@@ -79,6 +89,8 @@ pub(super) fn zero_gauges() {
 pub(super) enum WorkError {
     #[error("capture.gateway.{0}")]
     Link(#[from] LinkError),
+    #[error("capture.{0}")]
+    Access(#[from] AccessError),
     #[error("capture.discovery.{0}")]
     Discovery(#[from] SettingsError),
     #[error("capture.discovery: {0}")]
@@ -88,32 +100,30 @@ pub(super) enum WorkError {
 }
 
 /// As a process for the OAP's tasks captures.
-pub(super) fn for_tasks(settings: &settings::Capture) -> Settings {
+///
+/// # Errors
+/// An expression is not one: capturing whom it denies is no answer to that.
+pub(super) fn for_tasks(settings: &settings::Capture) -> Result<Settings, AccessError> {
     let proc = settings.discovery["proc_root"].as_str();
-    Settings {
+    Ok(Settings {
         proc: proc.map_or_else(|| Settings::default().proc, PathBuf::from),
-        ..bounded(settings.budget, &settings.scope)
-    }
+        access: Access::new(&settings.access)?,
+        ..bounded(settings.budget)
+    })
 }
 
 /// As a profile into a file is captured: by the defaults, and with the kernel's costs, which are told.
 pub(crate) fn for_file() -> Settings {
     Settings {
         measure: true,
-        ..bounded(Budget::default(), &Scope::default())
+        ..bounded(Budget::default())
     }
 }
 
-fn bounded(budget: Budget, scope: &Scope) -> Settings {
-    // Each has been read before.
-    let expressions = |list: &[String]| list.iter().filter_map(|it| Regex::new(it).ok()).collect();
+fn bounded(budget: Budget) -> Settings {
     Settings {
         cpu_percent: budget.cpu_percent.into(),
         memory_bytes: budget.memory_bytes,
-        access: Access {
-            allow: expressions(&scope.allow),
-            deny: expressions(&scope.deny),
-        },
         ..Settings::default()
     }
 }
@@ -127,7 +137,7 @@ mod tests {
 
     fn of(text: &str) -> Settings {
         let config = CaptureConfig::parse(text, Source::Embedded, &|_| None);
-        for_tasks(&config.unwrap().settings.capture)
+        for_tasks(&config.unwrap().settings.capture).unwrap()
     }
 
     /// Two tables of defaults that must not drift apart.
@@ -149,9 +159,32 @@ mod tests {
         assert_eq!(settings.proc, Path::new("/host/proc"));
         assert!((settings.cpu_percent - 3.0).abs() < 1e-9);
         assert_eq!(settings.memory_bytes, 32 << 20);
-        assert_eq!(
-            (settings.access.allow.len(), settings.access.deny.len()),
-            (1, 2)
+        let may = |command| settings.access.judge(command).is_ok();
+        assert_eq!(["shop", "shap", "shop b"].map(may), [true, false, false]);
+    }
+
+    #[test]
+    fn what_tasks_have_not_sent_has_a_quarter_of_the_memory() {
+        let share = |text: &str| {
+            let config = CaptureConfig::parse(text, Source::Embedded, &|_| None);
+            let capture = config.unwrap().settings.capture;
+            let gateway = Connection::new(&capture.gateway).unwrap();
+            agent(&capture, &gateway).memory
+        };
+        assert_eq!(share("capture: {budget: {memory: 32MiB}}"), 8 << 20);
+        assert_eq!(share("capture: {}"), oap::Settings::default().memory);
+    }
+
+    /// Leaving it out would capture whom it denies.
+    #[test]
+    fn an_expression_that_is_none_stops_the_capture() {
+        let config = CaptureConfig::parse("capture: {}", Source::Embedded, &|_| None);
+        let mut capture = config.unwrap().settings.capture;
+        capture.access.deny = vec!["(".to_owned()];
+        let error = WorkError::from(for_tasks(&capture).unwrap_err()).to_string();
+        assert!(
+            error.starts_with("capture.deny[0]: \"(\" is no regular expression: "),
+            "{error}"
         );
     }
 }

@@ -12,7 +12,6 @@
 //!   else is: no shell, no user's session, no container becomes a service by accident.
 //! - A process in a pod that we know is named by analyzers only, never by rules.
 
-mod access;
 mod addresses;
 mod cgroup;
 mod command_line;
@@ -28,7 +27,6 @@ mod template;
 #[cfg(test)]
 mod testing;
 
-pub use access::{Access, AccessSettings};
 pub use cgroup::Groups;
 pub use facts::{Facts, Gone, Proc};
 pub use kubernetes::{AnalyzerSettings, Container, KubernetesSettings, Owner, Pod, PodFile, Pods};

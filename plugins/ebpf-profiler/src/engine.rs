@@ -1,6 +1,5 @@
 //! Sampling: what is asked for, what runs, what comes out.
 
-mod access;
 mod budget;
 mod commands;
 mod dictionary;
@@ -8,6 +7,7 @@ mod kernel;
 mod maps;
 mod naming;
 mod open;
+mod permit;
 mod placement;
 mod ranges;
 pub mod raw;
@@ -21,11 +21,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use access::Access;
 pub use kernel::Kernel;
 pub use open::{Opened, open};
 pub use sampling::Sampling;
 
+use crate::access::Access;
 use crate::profile::{Kind, Profile};
 
 /// Which processes a session is about.

@@ -54,7 +54,8 @@ pub struct Settings {
     pub minimum: Duration,
     /// How long samples of an ended task are kept that nobody takes. Default 5 minutes.
     pub patience: Duration,
-    /// Bytes that the stacks of all tasks together may take until they are sent. Default 16 MiB.
+    /// Bytes that the stacks of all tasks together may take until they are sent. Default 16 MiB, a
+    /// quarter of what [an engine](crate::engine::Settings::memory_bytes) may take by default.
     pub memory: usize,
     /// How long ending may take. Default 5 s.
     pub farewell: Duration,

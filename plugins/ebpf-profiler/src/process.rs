@@ -6,6 +6,7 @@
 //! between two reads, and much of it is written by processes that may mean harm: nothing here trusts a
 //! path, a size or a line.
 
+pub mod command;
 pub mod elf;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use perigee_ebpf_profiler::access::{Access, AccessSettings};
 use perigee_ebpf_profiler::bpf::programs::Walker;
-use perigee_ebpf_profiler::engine::{Access, Capture, Kernel, Request, Settings, Targets};
+use perigee_ebpf_profiler::engine::{Capture, Kernel, Request, Settings, Targets};
 use perigee_ebpf_profiler::profile::{Kind, Profile};
-use regex::Regex;
 
 struct Program(Child);
 
@@ -143,13 +143,18 @@ fn a_wait_is_not_longer_than_the_session() {
     );
 }
 
+fn denied(pattern: &str) -> Access {
+    let lists = AccessSettings {
+        deny: vec![pattern.to_owned()],
+        ..AccessSettings::default()
+    };
+    Access::new(&lists).expect("an expression")
+}
+
 #[test]
 fn who_is_denied_is_not_seen_when_it_has_ended() {
     let settings = Settings {
-        access: Access {
-            allow: Vec::new(),
-            deny: vec![Regex::new("h1-secret").expect("regex")],
-        },
+        access: denied("h1-secret"),
         ..Settings::default()
     };
     let Some(kernel) = kernel(settings) else {
@@ -183,10 +188,7 @@ fn who_is_denied_is_not_seen_when_it_has_ended() {
 #[test]
 fn who_is_denied_is_not_seen_as_its_fork() {
     let settings = Settings {
-        access: Access {
-            allow: Vec::new(),
-            deny: vec![Regex::new("h1-secret").expect("regex")],
-        },
+        access: denied("h1-secret"),
         ..Settings::default()
     };
     let Some(kernel) = kernel(settings) else {

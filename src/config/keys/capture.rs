@@ -108,7 +108,8 @@ pub(super) const KEYS: &[Key] = &[
             most: 1 << 40,
         },
         "64MiB",
-        "Bytes that the process and its maps in the kernel may hold; what does not fit is counted.",
+        "Bytes that the process and its maps in the kernel may hold; what does not fit is counted. A quarter is \
+         for stacks of tasks that are not sent yet.",
     )
     .ours(),
     Key::new(

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use perigee_ebpf_profiler::access::AccessSettings;
 use perigee_ebpf_profiler::discovery::Discovery;
 use serde_json::{Value as Json, json};
 
@@ -10,7 +11,7 @@ use super::access;
 use crate::config::at::At;
 use crate::config::check::Findings;
 use crate::config::render;
-use crate::config::settings::capture::{Budget, Capture, Gateway, GatewayTls, Scope};
+use crate::config::settings::capture::{Budget, Capture, Gateway, GatewayTls};
 use crate::config::settings::{ClientTls, Server, ServerAddr};
 use crate::config::tree::Node;
 use crate::config::units;
@@ -36,12 +37,12 @@ pub(super) fn capture(
 ) -> Option<Capture> {
     let enabled = at.child("enabled").flag();
     let runs = enabled || usage == Use::Alone;
-    let scope = Scope {
+    let permitted = AccessSettings {
         allow: texts(&at.child("allow")),
         deny: texts(&at.child("deny")),
     };
     let place = at.child("discovery");
-    let discovery = discovery(&place, &scope);
+    let discovery = discovery(&place, &permitted);
     if runs {
         check_discovery(&place, &discovery, findings);
     }
@@ -59,7 +60,7 @@ pub(super) fn capture(
             .child("metrics.listen")
             .read(|scalar| units::listen_address(&scalar.text))?,
         discovery,
-        scope,
+        access: permitted,
     })
 }
 
@@ -146,7 +147,7 @@ fn texts(list: &At<'_>) -> Vec<String> {
 
 /// Read where processes are found; here only as far as it is a value. Who may be captured may be looked
 /// at, and nobody else.
-fn discovery(at: &At<'_>, scope: &Scope) -> Json {
+fn discovery(at: &At<'_>, permitted: &AccessSettings) -> Json {
     let mut tree = Node::map();
     let place = tree.entry("capture").entry("discovery");
     if let Some(node) = at.node().filter(|node| !node.is_null()) {
@@ -156,7 +157,7 @@ fn discovery(at: &At<'_>, scope: &Scope) -> Json {
     let section = tree.entry("capture").entry("discovery");
     let mut section = render::json_of(at.path(), section);
     if let Some(section) = section.as_object_mut() {
-        let access = json!({"allow": scope.allow, "deny": scope.deny});
+        let access = json!({"allow": permitted.allow, "deny": permitted.deny});
         section.insert("access".to_owned(), access);
     }
     section

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use perigee_ebpf_profiler::access::AccessSettings;
+
 use super::{ClientTls, Logger, ServerAddr};
 
 /// What a process of its own needs of the file.
@@ -31,11 +33,11 @@ pub struct Capture {
     pub off_cpu_minimum: Duration,
     /// What capturing may cost.
     pub budget: Budget,
-    /// Whom it may be about.
-    pub scope: Scope,
+    /// Whom it may be about. Each expression is a valid one.
+    pub access: AccessSettings,
     /// Where its metrics and its health are served.
     pub metrics: SocketAddr,
-    /// `capture.discovery` with its defaults, and with `scope` as its `access`.
+    /// `capture.discovery` with its defaults, and with `access` as its own.
     pub discovery: serde_json::Value,
 }
 
@@ -55,15 +57,6 @@ impl Default for Budget {
             memory_bytes: 64 << 20,
         }
     }
-}
-
-/// Whose stacks may be captured: regular expressions on command lines. Each is a valid one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// One has to match; empty: all do.
-    pub allow: Vec<String>,
-    /// None may match.
-    pub deny: Vec<String>,
 }
 
 /// The gateway as its client sees it.

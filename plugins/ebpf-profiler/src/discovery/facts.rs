@@ -6,14 +6,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::cgroup::Groups;
+use crate::process::command;
 
 mod stat;
 
 pub(crate) use stat::Stat;
 
-/// Bytes of a command line that are read: Java's main class stands behind its class path.
-const COMMAND_LINE: u64 = 32 * 1024;
-/// Bytes of any other file.
+/// Bytes of any file but the command line.
 const FILE: u64 = 64 * 1024;
 /// The kernel cuts a name to this many bytes.
 const COMM: usize = 15;
@@ -116,7 +115,7 @@ impl Proc {
         let (groups, arguments) = if stat.is_kernel_thread() {
             Default::default()
         } else {
-            let arguments = self.read(pid, "cmdline", COMMAND_LINE)?;
+            let arguments = self.read(pid, "cmdline", command::LONGEST)?;
             (self.read(pid, "cgroup", FILE)?, arguments)
         };
         Ok(Glance {
@@ -139,7 +138,7 @@ impl Proc {
             started: glance.stat.started,
             comm: glance.stat.comm.clone(),
             exe: self.link(pid, "exe"),
-            arguments: arguments(&glance.arguments),
+            arguments: command::arguments(&glance.arguments),
             directory: self.link(pid, "cwd"),
             groups: Groups::parse(&groups),
             inner_pid: inner.and_then(|it| it.parse().ok()).unwrap_or(pid),
@@ -167,17 +166,6 @@ impl Proc {
     }
 }
 
-fn arguments(bytes: &[u8]) -> Vec<String> {
-    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    let parts = bytes.split(|byte| *byte == 0);
-    parts
-        .map(|part| String::from_utf8_lossy(part).into_owned())
-        .collect()
-}
-
 impl Glance {
     /// Changes when the process starts another program or gives itself another name, not when it only
     /// rewrites its command line.
@@ -198,17 +186,9 @@ fn digest(value: &impl Hash) -> u64 {
 }
 
 impl Facts {
-    /// The arguments with spaces between, secrets and all: for matching, never for sending.
-    pub fn command_line(&self) -> String {
-        self.arguments.join(" ")
-    }
-
-    /// What an operator's expressions are matched with: the command line, or the name where there is none.
+    /// What an operator's expressions are matched with, secrets and all: never for sending.
     pub fn command(&self) -> String {
-        match self.command_line() {
-            line if line.is_empty() => self.comm.clone(),
-            line => line,
-        }
+        command::line(&self.arguments, &self.comm)
     }
 
     /// The program's name as Rover has it: the kernel's, and where that is cut the rest of it from the

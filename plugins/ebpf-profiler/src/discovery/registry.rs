@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::access::Access;
 use super::command_line;
 use super::facts::{Facts, Glance, Gone, Proc};
 use super::host::Host;
@@ -15,6 +14,7 @@ use super::naming::Named;
 use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
 use super::{Entity, Place};
+use crate::access::Access;
 
 const COMMAND_LINE: &str = "command_line";
 
@@ -81,7 +81,7 @@ impl Discovery {
         if settings.kubernetes.active {
             check_pods_file(&settings.kubernetes)?;
         }
-        Access::new(&settings.access).map_err(|error| error.within("access"))?;
+        Access::new(&settings.access)?;
         Rules::new(&settings.rules, false)?;
         Analyzers::new(&settings.kubernetes)?;
         Ok(())
@@ -96,7 +96,7 @@ impl Discovery {
     }
 
     fn build(settings: &Settings, pods: Option<Arc<dyn Pods>>) -> Result<Self, SettingsError> {
-        let access = Access::new(&settings.access).map_err(|error| error.within("access"))?;
+        let access = Access::new(&settings.access)?;
         let units = settings.units.unwrap_or(settings.rules.is_empty());
         let proc = Proc::new(&settings.proc_root);
         Ok(Self {
@@ -179,7 +179,11 @@ impl Discovery {
             return false;
         };
         let facts = || self.proc.complete(pid, &glance);
-        self.is_wanted(pid, &glance) && facts().is_ok_and(|facts| self.access.permits(&facts))
+        self.is_wanted(pid, &glance) && facts().is_ok_and(|facts| self.may_look_at(&facts))
+    }
+
+    fn may_look_at(&self, facts: &Facts) -> bool {
+        self.access.is_open() || self.access.judge(&facts.command()).is_ok()
     }
 
     fn is_wanted(&self, pid: u32, glance: &Glance) -> bool {
@@ -246,7 +250,7 @@ impl Discovery {
     }
 
     fn entities_of(&self, facts: &Facts) -> Vec<Entity> {
-        if !self.access.permits(facts) {
+        if !self.may_look_at(facts) {
             return Vec::new();
         }
         let containers = facts.groups.containers.iter();

@@ -34,7 +34,7 @@ pub struct RuleSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MatchSettings {
-    /// On the command line: the arguments with spaces between, or the name where there are none.
+    /// On the command line as one would type it, or the name where there is none.
     pub command: Option<String>,
     /// On the systemd unit, for example `^nginx\.service$`.
     pub unit: Option<String>,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use regex::Regex;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::access::AccessSettings;
 use super::kubernetes::KubernetesSettings;
 use super::rules::RuleSettings;
 use super::template::TemplateError;
+use crate::access::{AccessError, AccessSettings};
 
 /// How processes are found and named.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -88,6 +88,16 @@ impl SettingsError {
         | Self::Empty { field, .. }) = &mut self;
         *field = format!("{outer}.{field}");
         self
+    }
+}
+
+impl From<AccessError> for SettingsError {
+    fn from(error: AccessError) -> Self {
+        Self::Expression {
+            field: format!("access.{}[{}]", error.list, error.index),
+            value: error.value,
+            source: error.source,
+        }
     }
 }
 

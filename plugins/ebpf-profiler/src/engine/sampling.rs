@@ -14,10 +14,12 @@ use tracing::warn;
 use super::commands::{self, Command, WAITING, gone};
 use super::dictionary::Addresses;
 use super::naming::{Naming, StackOf};
+use super::permit;
 use super::placement::Placement;
 use super::ring::{self, Losses, Sampler, Unwinder};
 use super::session::{Costs, Named, Running};
-use super::{Access, Capture, Refused, Request, Session, Settings, Targets};
+use super::{Capture, Refused, Request, Session, Settings, Targets};
+use crate::access::Access;
 use crate::bpf::layout::{Count, CountKey, End};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Processes};
@@ -112,7 +114,7 @@ impl Walker {
         *self
             .judged
             .entry(pid)
-            .or_insert_with(|| access.check(proc, pid).is_err())
+            .or_insert_with(|| permit::check(access, proc, pid).is_err())
     }
 
     fn look_at(&mut self, pid: u32) {
@@ -227,7 +229,7 @@ impl Worker {
 
     fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
         let Walker { access, proc, .. } = &self.walker;
-        let targets = access.narrow(proc, targets)?;
+        let targets = permit::narrow(access, proc, targets)?;
         match &targets {
             Targets::Processes(pids) if self.tier == Tier::OwnProcesses => {
                 let own = rustix::process::geteuid().as_raw();

@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::commands::Command;
 use super::dictionary::Dictionary;
 use super::naming::{self, Naming};
+use super::permit;
 use super::placement::Placement;
 use super::session::{Costs, Running};
 use super::targets::{Wanted, keys, period_of};
@@ -208,7 +209,7 @@ impl Worker {
     }
 
     fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
-        self.settings.access.narrow(&self.settings.proc, targets)
+        permit::narrow(&self.settings.access, &self.settings.proc, targets)
     }
 
     /// Tells the programs of processes before their first sample.

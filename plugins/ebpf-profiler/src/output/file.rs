@@ -1,7 +1,9 @@
-//! Where a profile goes: the old file stays until the new one is there as a whole.
+//! Where a profile goes: the old file stays until the new one is there as a whole, and then has the old
+//! one's owner and mode.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Format};
@@ -58,7 +60,7 @@ fn probe(path: &Path) -> io::Result<PathBuf> {
         target => target?,
     };
     refuse_what_is_no_file(&target)?;
-    Beside::create(&target)?;
+    Beside::create(&target, None)?;
     Ok(target)
 }
 
@@ -83,13 +85,44 @@ fn refuse_what_is_no_file(target: &Path) -> io::Result<()> {
 
 fn replace(target: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     refuse_what_is_no_file(target)?;
-    let beside = Beside::create(target)?;
+    let beside = Beside::create(target, kept(target).as_ref())?;
     let mut out = BufWriter::with_capacity(1 << 16, &beside.file);
     fill(&mut out)?;
     out.flush()?;
     drop(out);
     beside.file.sync_all()?;
     beside.become_file(target)
+}
+
+/// What is replaced, if the new file shall be like it. In a directory for everybody, such as `/tmp`, a
+/// stranger's file may have been laid there to get ours.
+fn kept(target: &Path) -> Option<Metadata> {
+    let old = fs::symlink_metadata(target).ok()?;
+    let directory = fs::metadata(target.parent()?).ok()?;
+    let for_everybody = directory.mode() & 0o1002 == 0o1002;
+    let own = rustix::process::geteuid().as_raw();
+    let is_known = [own, directory.uid()].contains(&old.uid());
+    (old.is_file() && (is_known || !for_everybody)).then_some(old)
+}
+
+/// Gives a file the owner and the mode of another, as far as we may.
+fn liken(file: &File, old: &Metadata) {
+    let (owner, group) = (Some(old.uid()), Some(old.gid()));
+    let has_group = fchown(file, owner, group).is_ok() || fchown(file, None, group).is_ok();
+    let mode = Permissions::from_mode(mode(old.mode(), has_group));
+    // A file system may have modes of its own.
+    drop(file.set_permissions(mode));
+}
+
+/// Another group than the old one's may do what everybody may.
+fn mode(old: u32, has_group: bool) -> u32 {
+    let everybody = old & 0o007;
+    let group = if has_group {
+        old & 0o070
+    } else {
+        everybody << 3
+    };
+    old & 0o700 | group | everybody
 }
 
 /// A new file in the directory of another; gone when dropped.
@@ -99,14 +132,26 @@ struct Beside {
 }
 
 impl Beside {
-    fn create(target: &Path) -> io::Result<Self> {
+    /// Like the old file before anything is in it.
+    fn create(target: &Path, old: Option<&Metadata>) -> io::Result<Self> {
+        let mode = if old.is_some() { 0o600 } else { 0o666 };
+        let beside = Self::create_with(target, mode)?;
+        if let Some(old) = old {
+            liken(&beside.file, old);
+        }
+        Ok(beside)
+    }
+
+    fn create_with(target: &Path, mode: u32) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let mut attempt = 0;
         loop {
             let own = format!(".{name}.{}-{attempt}", std::process::id());
             let path = target.with_file_name(own);
             // Never through a link that somebody laid there: we may be root and the directory /tmp.
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match options.open(&path) {
                 Ok(file) => return Ok(Self { path, file }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => {
                     attempt += 1;
@@ -151,6 +196,89 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("shop;_start;main;"), "{text}");
         assert_eq!(names(directory.path()), ["p.folded"]);
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_of_any_new_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, plain) = (
+            directory.path().join("p.folded"),
+            directory.path().join("x"),
+        );
+        fs::write(&plain, "").unwrap();
+        let destination = Destination::new(&path).unwrap();
+        destination.save(&samples::shop()).unwrap();
+        assert_eq!(mode_of(&path), mode_of(&plain));
+    }
+
+    #[test]
+    fn a_file_keeps_its_mode_and_nobody_else_reads_the_new_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.folded");
+        fs::write(&path, "old").unwrap();
+        for kept in [0o600, 0o640, 0o666] {
+            fs::set_permissions(&path, Permissions::from_mode(kept)).unwrap();
+            let mut seen = Vec::new();
+            replace(&path, |out| {
+                out.write_all(b"new")?;
+                let names = names(directory.path()).into_iter();
+                seen = names
+                    .map(|it| mode_of(&directory.path().join(it)))
+                    .collect();
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(seen, [kept, kept]);
+            assert_eq!(mode_of(&path), kept);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_group_that_is_another_may_do_what_everybody_may() {
+        assert_eq!(mode(0o100_664, true), 0o664);
+        assert_eq!(mode(0o100_664, false), 0o644);
+        assert_eq!(mode(0o100_660, false), 0o600);
+        assert_eq!(mode(0o106_755, true), 0o755, "no set-user-id");
+    }
+
+    const STRANGER: (u32, u32) = (12_345, 12_346);
+
+    /// Owner and group after a file of a stranger's was replaced in a directory of ours with this mode.
+    fn owner_after(directory: u32) -> Option<(u32, u32)> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: only root can give files away");
+            return None;
+        }
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), Permissions::from_mode(directory)).unwrap();
+        let path = place.path().join("p.folded");
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::chown(&path, Some(STRANGER.0), Some(STRANGER.1)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let destination = Destination::new(&path).unwrap();
+        destination.save(&samples::shop()).unwrap();
+        let file = fs::metadata(&path).unwrap();
+        Some((file.uid(), file.gid()))
+    }
+
+    /// Who has a flame graph from `sudo perigee profile` twice has the second as he had the first.
+    #[test]
+    fn a_file_keeps_its_owner_where_we_may() {
+        if let Some(owner) = owner_after(0o755) {
+            assert_eq!(owner, STRANGER);
+        }
+    }
+
+    #[test]
+    fn who_lays_a_file_where_everybody_may_does_not_get_ours() {
+        if let Some(owner) = owner_after(0o1777) {
+            assert_eq!(owner.0, rustix::process::geteuid().as_raw());
+        }
     }
 
     #[test]

@@ -13,13 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use perigee_ebpf_profiler::access::{Access, AccessSettings};
 use perigee_ebpf_profiler::bpf::programs::Walker;
 use perigee_ebpf_profiler::engine::{
-    Access, Capture, Kernel, ProcessEvent, Refused, Request, Sampling, Session, Settings, Targets,
+    Capture, Kernel, ProcessEvent, Refused, Request, Sampling, Session, Settings, Targets,
 };
 use perigee_ebpf_profiler::profile::{Kind, Profile};
 use perigee_ebpf_profiler::tier::Tier;
-use regex::Regex;
 
 /// `spin` is called by `hot` and `hot` by `main`; without frame pointers unless asked for.
 const PROGRAM: &str = "
@@ -248,12 +248,12 @@ fn a_session_yields_each_sample_once_and_follows_its_targets() {
 fn a_denied_program_is_in_no_profile() {
     let Some(_alone) = alone() else { return };
     let (secret, open) = (Busy::start("secret", &[]), Busy::start("open", &[]));
-    let access = Access {
-        allow: Vec::new(),
-        deny: vec![Regex::new("/secret$").unwrap()],
+    let access = AccessSettings {
+        deny: vec!["/secret$".to_owned()],
+        ..AccessSettings::default()
     };
     let settings = Settings {
-        access,
+        access: Access::new(&access).unwrap(),
         ..Settings::default()
     };
     for (way, capture) in [

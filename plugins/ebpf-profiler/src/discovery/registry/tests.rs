@@ -145,7 +145,7 @@ fn the_same_program_with_other_arguments_is_seen_without_events() {
     assert!(before[0].service.contains("exec sh"));
     // The second shell reads on from the same pipe.
     child.write("\n");
-    child.facts(|facts| !facts.command_line().contains("exec"));
+    child.facts(|facts| !facts.command().contains("exec"));
     discovery.scan().unwrap();
     let after = of(&discovery, child.pid());
     assert_eq!(after[0].service, "sh -c read line; : 91004");

@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::{COLLECT_AFTER, Worker};
 use crate::bpf::layout::{Copied, CountKey, End, Event};
-use crate::engine::ProcessEvent;
+use crate::engine::{ProcessEvent, permit};
 use crate::process::table::Seen;
 use crate::unwind::walk::{Registers, Stack};
 
@@ -100,12 +100,7 @@ impl Worker {
     /// Reads a process's mappings and tells the programs of them.
     pub(super) fn tell_of(&mut self, pid: u32) {
         let now = Instant::now();
-        if self
-            .settings
-            .access
-            .check(&self.settings.proc, pid)
-            .is_err()
-        {
+        if permit::check(&self.settings.access, &self.settings.proc, pid).is_err() {
             self.denied.insert(pid);
             self.placement.deny(&mut self.programs, pid, now);
             return;
