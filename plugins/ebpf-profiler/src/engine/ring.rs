@@ -82,7 +82,10 @@ pub struct Sampler {
 struct Kept {
     targets: Targets,
     own: u32,
+    /// What a sample stands for.
     nanos: u64,
+    /// What one stands for that was taken before this time of the monotonic clock.
+    former: (u64, u64),
     counts: Counts,
     losses: Losses,
 }
@@ -138,6 +141,7 @@ impl Sampler {
             targets,
             own,
             nanos,
+            former: (0, nanos),
             counts,
             losses: Losses::default(),
         };
@@ -202,15 +206,17 @@ impl Sampler {
     /// # Errors
     /// The kernel refuses the period.
     pub fn set_period(&mut self, period: Duration) -> io::Result<()> {
-        self.kept.nanos = nanos(period);
-        let Some(followed) = &mut self.followed else {
-            return self
-                .rings
-                .iter()
-                .try_for_each(|it| perf::set_period(it.event(), period));
-        };
-        followed.set_period(period);
-        self.scan();
+        if let Some(followed) = &mut self.followed {
+            followed.set_period(period);
+            self.scan();
+        } else {
+            for ring in &self.rings {
+                perf::set_period(ring.event(), period)?;
+            }
+        }
+        // The first sample at the new rate is a period away.
+        let former = std::mem::replace(&mut self.kept.nanos, nanos(period));
+        self.kept.former = (monotonic(), former);
         Ok(())
     }
 
@@ -250,6 +256,12 @@ impl Kept {
             None => (Vec::new(), sample.stack.is_empty()),
         };
         let kernel = sample.kernel().collect();
+        let (changed, former) = self.former;
+        let nanos = if sample.time < changed {
+            former
+        } else {
+            self.nanos
+        };
         self.counts.add(
             Key {
                 pid,
@@ -257,7 +269,7 @@ impl Kept {
                 kernel,
                 complete,
             },
-            self.nanos,
+            nanos,
         );
     }
 }
@@ -309,6 +321,11 @@ fn ring_pages(memory: usize, cpus: usize) -> Option<usize> {
 /// Four samples fit into a ring at least.
 fn stack_bytes(pages: usize) -> u32 {
     (pages * perf::page_size() / 4 - 512).min(MOST_STACK) as u32
+}
+
+fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    nanos(Duration::try_from(now).unwrap_or_default())
 }
 
 fn nanos(period: Duration) -> u64 {

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::warn;
 
+use super::budget::Budget;
 use super::commands::{self, Command, WAITING, gone};
 use super::dictionary::Addresses;
 use super::naming::{Naming, StackOf};
 use super::placement::Placement;
 use super::ring::{self, Losses, Sampler, Unwinder};
 use super::session::{Costs, Named, Running};
+use super::targets::period_of;
 use super::{Access, Capture, Refused, Request, Session, Settings, Targets};
 use crate::bpf::layout::{Count, CountKey, End};
 use crate::process::proc::Proc;
@@ -34,6 +36,8 @@ pub struct Sampling {
 
 /// Commands are obeyed at least this often.
 const POLL: Duration = Duration::from_millis(50);
+/// Stacks are named this often, so that most of them are while their process is there.
+const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 impl Sampling {
     /// Starts the thread.
@@ -128,8 +132,10 @@ struct Worker {
     memory: usize,
     walker: Walker,
     naming: Naming,
+    budget: Budget,
     sessions: HashMap<u64, (Sampler, Running)>,
     last_session: u64,
+    due: Instant,
 }
 
 impl Worker {
@@ -137,6 +143,7 @@ impl Worker {
         let memory = settings.memory_share(4);
         let Settings {
             proc,
+            cpu_percent,
             memory_bytes,
             access,
             ..
@@ -153,8 +160,10 @@ impl Worker {
                 judged: HashMap::new(),
             },
             naming: Naming::default(),
+            budget: Budget::new(cpu_percent),
             sessions: HashMap::new(),
             last_session: 0,
+            due: Instant::now(),
         }
     }
 
@@ -167,6 +176,9 @@ impl Worker {
                 Some(command)
             } else {
                 self.read();
+                if Instant::now() >= self.due {
+                    self.collect();
+                }
                 match commands.try_recv() {
                     Ok(command) => Some(command),
                     Err(crossbeam_channel::TryRecvError::Empty) => None,
@@ -194,6 +206,7 @@ impl Worker {
             }
             Command::Take { session, answer } => {
                 self.read();
+                self.collect();
                 let _ = answer.send(self.take(session));
             }
             Command::Stop { session } => {
@@ -208,19 +221,23 @@ impl Worker {
             targets,
             ..request.clone()
         };
+        // What was used before is not its doing.
+        self.collect();
+        let slower = self.budget.stretched(&request);
         let sampler = Sampler::open(ring::Options {
             tier: self.tier,
             targets: request.targets.clone(),
-            period: request.period,
+            period: slower.period,
             memory: self.memory / (self.sessions.len() + 1),
         })?;
         self.last_session += 1;
-        let running = Running::new(
+        let mut running = Running::new(
             request,
             (SystemTime::now(), Instant::now()),
             Costs::now(None),
             self.memory,
         );
+        running.set_period(period_of(&slower));
         self.sessions.insert(self.last_session, (sampler, running));
         Ok(self.last_session)
     }
@@ -259,7 +276,6 @@ impl Worker {
     }
 
     fn take(&mut self, session: u64) -> Option<Profile> {
-        self.count(session);
         let (_, running) = self.sessions.get_mut(&session)?;
         Some(running.take((SystemTime::now(), Instant::now()), Costs::now(None)))
     }
@@ -273,6 +289,35 @@ impl Worker {
         for (sampler, _) in self.sessions.values_mut() {
             if let Err(error) = sampler.poll(timeout, &mut self.walker) {
                 warn!(%error, "capture: cannot wait for samples");
+            }
+        }
+    }
+
+    /// Names what has been read, and keeps to the budget.
+    fn collect(&mut self) {
+        let now = Instant::now();
+        self.due = now + COLLECT_EVERY;
+        let sessions: Vec<u64> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.count(session);
+        }
+        self.walker.processes.sweep(now);
+        // Another program may have the number by the next time.
+        self.walker.judged.clear();
+        if self.budget.keep(Costs::now(None), now).is_some() {
+            self.change_periods();
+        }
+    }
+
+    fn change_periods(&mut self) {
+        for (sampler, running) in self.sessions.values_mut() {
+            let request = self.budget.stretched(&running.request);
+            if period_of(&request) == running.period() {
+                continue;
+            }
+            match sampler.set_period(request.period) {
+                Ok(()) => running.set_period(period_of(&request)),
+                Err(error) => warn!(%error, "capture: cannot change the period"),
             }
         }
     }
@@ -340,8 +385,5 @@ impl Worker {
             }
             self.naming.clear();
         }
-        self.walker.processes.sweep(now);
-        // Another program may have the number by the next time.
-        self.walker.judged.clear();
     }
 }

@@ -80,6 +80,12 @@ impl Busy {
     fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Nanoseconds of CPU time.
+    fn ran(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    }
 }
 
 impl Drop for Busy {
@@ -139,6 +145,10 @@ fn through(profiles: &[Profile], functions: &[&str]) -> (u64, u64) {
     (found, all)
 }
 
+fn nanos(profile: &Profile) -> u64 {
+    profile.stacks.iter().map(|it| it.nanos).sum()
+}
+
 fn assert_nearly_all((found, all): (u64, u64)) {
     assert!(found * 100 >= all * 98 && all > 0, "{found} of {all}");
 }
@@ -182,6 +192,45 @@ fn perf_rings_and_tables_do_without_programs_in_the_kernel() {
                 .to_string()
                 .starts_with("off-CPU profiling is not possible: "),
             "{refused}"
+        );
+    }
+}
+
+#[test]
+fn rings_above_the_budget_are_filled_less_often_and_samples_weigh_more() {
+    let Some(_alone) = alone() else { return };
+    let busy = Busy::start("costly", &[]);
+    for tier in [Tier::PerfRing, Tier::OwnProcesses] {
+        let settings = Settings {
+            cpu_percent: 0.001,
+            ..Settings::default()
+        };
+        let sampling = Sampling::open(settings, tier).unwrap();
+        let elastic = Request {
+            elastic: true,
+            ..request(only(&busy), PERIOD)
+        };
+        let mut strict = sampling.start(&request(only(&busy), PERIOD * 3)).unwrap();
+        let mut session = sampling.start(&elastic).unwrap();
+        let ran = busy.ran();
+        let (deadline, mut profiles) = (Instant::now() + Duration::from_secs(60), Vec::new());
+        let is_slow = |it: &Profile| it.period >= PERIOD * 4;
+        while profiles.last().is_none_or(|it| !is_slow(it)) {
+            assert!(Instant::now() < deadline, "{tier}: {profiles:?}");
+            thread::sleep(LONG);
+            profiles.push(session.take());
+        }
+        let (ran, nanos) = (busy.ran() - ran, profiles.iter().map(nanos).sum::<u64>());
+        let share = nanos as f64 / ran as f64;
+        assert!((share - 1.0).abs() < 0.1, "{tier}: {nanos} of {ran} ns");
+        let periods: Vec<_> = profiles.iter().map(|it| it.period).collect();
+        assert!(periods.contains(&PERIOD), "{tier}: {periods:?}");
+        assert_eq!(strict.take().period, PERIOD * 3, "{tier}");
+        let later = sampling.start(&elastic).unwrap().take();
+        assert!(
+            is_slow(&later),
+            "{tier}: a new session has {:?}",
+            later.period
         );
     }
 }
