@@ -4,6 +4,8 @@
 //! sees on-CPU time only. Whoever owns a [`Sampler`] calls [`Sampler::poll`] from a thread of its own;
 //! rings hold a second or so.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use crate::tier::Tier;
 mod follow;
 mod frame;
 
-pub use crate::bpf::perf::Registers;
+pub use crate::bpf::perf::{Change, How, Registers};
 use follow::Followed;
 pub use frame::FramePointers;
 
@@ -56,7 +58,7 @@ pub struct Losses {
     pub ring: u64,
     /// There were more different stacks than memory for them.
     pub counts: u64,
-    /// Their process was just ending and had no number any more.
+    /// Their process was just ending and had no number any more, or is another program by now.
     pub ended: u64,
     /// Times that the kernel held a clock back.
     pub throttled: u64,
@@ -86,6 +88,10 @@ struct Kept {
     nanos: u64,
     /// What one stands for that was taken before this time of the monotonic clock.
     former: (u64, u64),
+    /// Processes that are another program since this time, which others have told.
+    began: HashMap<u32, u64>,
+    /// Whose stacks are in `counts`.
+    counted: HashSet<u32>,
     counts: Counts,
     losses: Losses,
 }
@@ -142,6 +148,8 @@ impl Sampler {
             own,
             nanos,
             former: (0, nanos),
+            began: HashMap::new(),
+            counted: HashSet::new(),
             counts,
             losses: Losses::default(),
         };
@@ -167,11 +175,16 @@ impl Sampler {
         self.rings.iter().map(Ring::bytes).sum()
     }
 
-    /// Waits until there is something to read, at most so long, and reads it.
+    /// Waits until there is something to read, at most so long, and reads it, in the order in which it was
+    /// written. Stops behind what became of a process: what follows is to be walked by what is known then.
     ///
     /// # Errors
     /// The kernel has no memory left for waiting.
-    pub fn poll(&mut self, timeout: Duration, unwinder: &mut dyn Unwinder) -> io::Result<()> {
+    pub fn poll(
+        &mut self,
+        timeout: Duration,
+        unwinder: &mut dyn Unwinder,
+    ) -> io::Result<Option<Change>> {
         let follows = self.followed.is_some();
         let timeout = if follows { timeout.min(SCAN) } else { timeout };
         perf::wait(&mut self.rings, timeout)?;
@@ -179,14 +192,41 @@ impl Sampler {
             self.scan();
         }
         let Sampler { rings, kept, .. } = self;
-        for ring in rings {
-            ring.drain(|record| kept.add(record, unwinder));
+        // What is written while we read is for the next time.
+        let until = monotonic();
+        let mut next = BinaryHeap::new();
+        for (at, ring) in rings.iter_mut().enumerate() {
+            next.extend(ring.next_time().map(|time| Reverse((time, at))));
         }
-        Ok(())
+        while let Some(Reverse((time, at))) = next.pop()
+            && time <= until
+        {
+            let Some(ring) = rings.get_mut(at) else {
+                continue;
+            };
+            let change = ring.next_record().and_then(|it| kept.add(it, unwinder));
+            if change.is_some() {
+                return Ok(change);
+            }
+            next.extend(ring.next_time().map(|time| Reverse((time, at))));
+        }
+        kept.began.clear();
+        Ok(None)
+    }
+
+    /// Whether stacks of this process wait to be taken.
+    pub fn has_stacks_of(&self, pid: u32) -> bool {
+        self.kept.counted.contains(&pid)
+    }
+
+    /// The process is another program since then: what this one has not yet read of it cannot be walked.
+    pub fn began(&mut self, pid: u32, time: u64) {
+        self.kept.began.insert(pid, time);
     }
 
     /// The stacks since the last time, and the losses since then.
     pub fn take(&mut self) -> (Vec<RawStack>, Losses) {
+        self.kept.counted.clear();
         let (stacks, dropped) = self.kept.counts.take();
         let losses = Losses {
             counts: dropped,
@@ -230,8 +270,10 @@ impl Sampler {
 }
 
 impl Kept {
-    fn add(&mut self, record: Record<'_>, unwinder: &mut dyn Unwinder) {
+    fn add(&mut self, record: Record<'_>, unwinder: &mut dyn Unwinder) -> Option<Change> {
         match record {
+            Record::Change(change) => return self.wants(change.pid).then_some(change),
+            Record::Thread => {}
             Record::Sample(sample) if sample.pid == u32::MAX => self.losses.ended += 1,
             Record::Sample(sample) if self.wants(sample.pid) => self.count(&sample, unwinder),
             Record::Sample(_) => {}
@@ -239,6 +281,7 @@ impl Kept {
             Record::Throttled => self.losses.throttled += 1,
             Record::Other(_) => self.losses.strange += 1,
         }
+        None
     }
 
     fn wants(&self, pid: u32) -> bool {
@@ -250,6 +293,11 @@ impl Kept {
 
     fn count(&mut self, sample: &Sample<'_>, unwinder: &mut dyn Unwinder) {
         let pid = sample.pid;
+        if self.began.get(&pid).is_some_and(|it| sample.time < *it) {
+            self.losses.ended += 1;
+            return;
+        }
+        self.counted.insert(pid);
         let (user, complete) = match sample.registers {
             Some(at) => unwinder.unwind(pid, at, sample.stack),
             // A thread of the kernel has no more; a program of 32 bits has, but not for us.

@@ -292,6 +292,26 @@ fn targets_can_be_set_anew() {
 }
 
 #[test]
+fn what_becomes_of_a_process_is_told_in_order() {
+    let Some(mut sampler) = open(options(Tier::PerfRing, Targets::All)) else {
+        return;
+    };
+    let mut child = Command::new("true").spawn().expect("it starts");
+    let pid = child.id();
+    child.wait().expect("it ends");
+    let (mut seen, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(60));
+    while seen.last() != Some(&How::Exited) && Instant::now() < deadline {
+        let change = sampler.poll(Duration::from_millis(20), &mut FramePointers);
+        let change = change.expect("it polls").filter(|it| it.pid == pid);
+        seen.extend(change.map(|it| it.how));
+    }
+    assert_eq!(
+        seen,
+        [How::Forked(std::process::id()), How::Exec, How::Exited]
+    );
+}
+
+#[test]
 fn rings_share_half_of_the_memory_and_are_never_too_small_for_a_stack() {
     let page = perf::page_size();
     assert_eq!(ring_pages(1 << 20, 2), Some((256 << 10) / page));
