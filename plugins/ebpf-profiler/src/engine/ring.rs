@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::raw::{Counts, Key, RawStack};
@@ -43,6 +44,8 @@ pub trait Unwinder {
 pub struct Options {
     /// [`Tier::PerfRing`] or [`Tier::OwnProcesses`].
     pub tier: Tier,
+    /// Where the kernel tells of processes: `/proc`, or where the host's is mounted.
+    pub proc: PathBuf,
     /// Of whom.
     pub targets: Targets,
     /// Time between two samples of one CPU.
@@ -105,6 +108,7 @@ impl Sampler {
         let cpus = perf::online_cpus().map_err(|error| refused(error.to_string(), None))?;
         let Options {
             tier,
+            proc,
             targets,
             period,
             memory,
@@ -153,7 +157,7 @@ impl Sampler {
             counts,
             losses: Losses::default(),
         };
-        let followed = follows.then(|| Followed::new(cpus, clock));
+        let followed = follows.then(|| Followed::new(proc, cpus, clock));
         let mut sampler = Sampler {
             rings,
             followed,
@@ -201,9 +205,7 @@ impl Sampler {
         while let Some(Reverse((time, at))) = next.pop()
             && time <= until
         {
-            let Some(ring) = rings.get_mut(at) else {
-                continue;
-            };
+            let ring = &mut rings[at];
             let change = ring.next_record().and_then(|it| kept.add(it, unwinder));
             if change.is_some() {
                 return Ok(change);

@@ -166,6 +166,7 @@ impl Worker {
         let slower = self.budget.stretched(&request);
         let sampler = Sampler::open(ring::Options {
             tier: self.tier,
+            proc: self.walker.proc.clone(),
             targets: request.targets.clone(),
             period: slower.period,
             memory: self.memory / (self.sessions.len() + 1),
