@@ -284,6 +284,7 @@ fn sample(tier: Tier) -> (u64, bool) {
     let targets = Targets::Processes(BTreeSet::from([busy.0.id()]));
     let options = Options {
         tier,
+        proc: "/proc".into(),
         targets,
         period: Duration::from_millis(1),
         memory: 4 << 20,

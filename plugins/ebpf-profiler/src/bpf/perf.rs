@@ -10,7 +10,7 @@ use std::time::Duration;
 mod record;
 mod ring;
 
-pub use record::{Record, Registers, Sample};
+pub use record::{Change, How, Record, Registers, Sample};
 pub use ring::{Ring, wait};
 
 const PERF_TYPE_SOFTWARE: u32 = 1;
@@ -28,9 +28,13 @@ const INHERIT: u64 = 1 << 1;
 const EXCLUDE_KERNEL: u64 = 1 << 5;
 const EXCLUDE_HYPERVISOR: u64 = 1 << 6;
 const EXCLUDE_IDLE: u64 = 1 << 7;
+const COMM: u64 = 1 << 9;
+const TASK: u64 = 1 << 13;
 const WATERMARK: u64 = 1 << 14;
+const SAMPLE_ID_ALL: u64 = 1 << 18;
 const EXCLUDE_CALLCHAIN_KERNEL: u64 = 1 << 21;
 const EXCLUDE_CALLCHAIN_USER: u64 = 1 << 22;
+const COMM_EXEC: u64 = 1 << 24;
 const USE_CLOCKID: u64 = 1 << 25;
 /// Threads that a thread starts are followed, processes that it forks are not. Linux 5.13.
 const INHERIT_THREAD: u64 = 1 << 35;
@@ -90,13 +94,14 @@ pub struct Clock {
     /// Whether the kernel is sampled and walked too.
     pub kernel: bool,
     /// Bytes of the user stack to copy, a multiple of 8; with 0 a sample has the user stack that the
-    /// kernel finds by frame pointers.
+    /// kernel finds by frame pointers. Who walks copies has to know what becomes of processes: with copies
+    /// come [`Record::Change`]s.
     pub stack: u32,
 }
 
 impl Clock {
     fn attr(&self) -> Attr {
-        let mut flags = EXCLUDE_HYPERVISOR | EXCLUDE_IDLE | USE_CLOCKID;
+        let mut flags = EXCLUDE_HYPERVISOR | EXCLUDE_IDLE | USE_CLOCKID | SAMPLE_ID_ALL;
         if !self.kernel {
             flags |= EXCLUDE_KERNEL | EXCLUDE_CALLCHAIN_KERNEL;
         }
@@ -114,7 +119,9 @@ impl Clock {
             attr.sample_type |= PERF_SAMPLE_REGS_USER | PERF_SAMPLE_STACK_USER;
             attr.sample_regs_user = record::REGISTERS;
             attr.sample_stack_user = self.stack;
-            attr.flags |= EXCLUDE_CALLCHAIN_USER;
+            // Without records of mappings, a thousand for each start of a large program: a look at /proc when
+            // there is a sample costs less.
+            attr.flags |= EXCLUDE_CALLCHAIN_USER | COMM | COMM_EXEC | TASK;
         }
         attr
     }

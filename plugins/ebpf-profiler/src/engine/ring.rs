@@ -4,7 +4,10 @@
 //! sees on-CPU time only. Whoever owns a [`Sampler`] calls [`Sampler::poll`] from a thread of its own;
 //! rings hold a second or so.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::raw::{Counts, Key, RawStack};
@@ -16,7 +19,7 @@ use crate::tier::Tier;
 mod follow;
 mod frame;
 
-pub use crate::bpf::perf::Registers;
+pub use crate::bpf::perf::{Change, How, Registers};
 use follow::Followed;
 pub use frame::FramePointers;
 
@@ -41,6 +44,8 @@ pub trait Unwinder {
 pub struct Options {
     /// [`Tier::PerfRing`] or [`Tier::OwnProcesses`].
     pub tier: Tier,
+    /// Where the kernel tells of processes: `/proc`, or where the host's is mounted.
+    pub proc: PathBuf,
     /// Of whom.
     pub targets: Targets,
     /// Time between two samples of one CPU.
@@ -56,7 +61,7 @@ pub struct Losses {
     pub ring: u64,
     /// There were more different stacks than memory for them.
     pub counts: u64,
-    /// Their process was just ending and had no number any more.
+    /// Their process was just ending and had no number any more, or is another program by now.
     pub ended: u64,
     /// Times that the kernel held a clock back.
     pub throttled: u64,
@@ -82,7 +87,14 @@ pub struct Sampler {
 struct Kept {
     targets: Targets,
     own: u32,
+    /// What a sample stands for.
     nanos: u64,
+    /// What one stands for that was taken before this time of the monotonic clock.
+    former: (u64, u64),
+    /// Processes that are another program since this time, which others have told.
+    began: HashMap<u32, u64>,
+    /// Whose stacks are in `counts`.
+    counted: HashSet<u32>,
     counts: Counts,
     losses: Losses,
 }
@@ -96,6 +108,7 @@ impl Sampler {
         let cpus = perf::online_cpus().map_err(|error| refused(error.to_string(), None))?;
         let Options {
             tier,
+            proc,
             targets,
             period,
             memory,
@@ -138,10 +151,13 @@ impl Sampler {
             targets,
             own,
             nanos,
+            former: (0, nanos),
+            began: HashMap::new(),
+            counted: HashSet::new(),
             counts,
             losses: Losses::default(),
         };
-        let followed = follows.then(|| Followed::new(cpus, clock));
+        let followed = follows.then(|| Followed::new(proc, cpus, clock));
         let mut sampler = Sampler {
             rings,
             followed,
@@ -163,11 +179,16 @@ impl Sampler {
         self.rings.iter().map(Ring::bytes).sum()
     }
 
-    /// Waits until there is something to read, at most so long, and reads it.
+    /// Waits until there is something to read, at most so long, and reads it, in the order in which it was
+    /// written. Stops behind what became of a process: what follows is to be walked by what is known then.
     ///
     /// # Errors
     /// The kernel has no memory left for waiting.
-    pub fn poll(&mut self, timeout: Duration, unwinder: &mut dyn Unwinder) -> io::Result<()> {
+    pub fn poll(
+        &mut self,
+        timeout: Duration,
+        unwinder: &mut dyn Unwinder,
+    ) -> io::Result<Option<Change>> {
         let follows = self.followed.is_some();
         let timeout = if follows { timeout.min(SCAN) } else { timeout };
         perf::wait(&mut self.rings, timeout)?;
@@ -175,14 +196,39 @@ impl Sampler {
             self.scan();
         }
         let Sampler { rings, kept, .. } = self;
-        for ring in rings {
-            ring.drain(|record| kept.add(record, unwinder));
+        // What is written while we read is for the next time.
+        let until = monotonic();
+        let mut next = BinaryHeap::new();
+        for (at, ring) in rings.iter_mut().enumerate() {
+            next.extend(ring.next_time().map(|time| Reverse((time, at))));
         }
-        Ok(())
+        while let Some(Reverse((time, at))) = next.pop()
+            && time <= until
+        {
+            let ring = &mut rings[at];
+            let change = ring.next_record().and_then(|it| kept.add(it, unwinder));
+            if change.is_some() {
+                return Ok(change);
+            }
+            next.extend(ring.next_time().map(|time| Reverse((time, at))));
+        }
+        kept.began.clear();
+        Ok(None)
+    }
+
+    /// Whether stacks of this process wait to be taken.
+    pub fn has_stacks_of(&self, pid: u32) -> bool {
+        self.kept.counted.contains(&pid)
+    }
+
+    /// The process is another program since then: what this one has not yet read of it cannot be walked.
+    pub fn began(&mut self, pid: u32, time: u64) {
+        self.kept.began.insert(pid, time);
     }
 
     /// The stacks since the last time, and the losses since then.
     pub fn take(&mut self) -> (Vec<RawStack>, Losses) {
+        self.kept.counted.clear();
         let (stacks, dropped) = self.kept.counts.take();
         let losses = Losses {
             counts: dropped,
@@ -202,15 +248,17 @@ impl Sampler {
     /// # Errors
     /// The kernel refuses the period.
     pub fn set_period(&mut self, period: Duration) -> io::Result<()> {
-        self.kept.nanos = nanos(period);
-        let Some(followed) = &mut self.followed else {
-            return self
-                .rings
-                .iter()
-                .try_for_each(|it| perf::set_period(it.event(), period));
-        };
-        followed.set_period(period);
-        self.scan();
+        if let Some(followed) = &mut self.followed {
+            followed.set_period(period);
+            self.scan();
+        } else {
+            for ring in &self.rings {
+                perf::set_period(ring.event(), period)?;
+            }
+        }
+        // The first sample at the new rate is a period away.
+        let former = std::mem::replace(&mut self.kept.nanos, nanos(period));
+        self.kept.former = (monotonic(), former);
         Ok(())
     }
 
@@ -224,8 +272,10 @@ impl Sampler {
 }
 
 impl Kept {
-    fn add(&mut self, record: Record<'_>, unwinder: &mut dyn Unwinder) {
+    fn add(&mut self, record: Record<'_>, unwinder: &mut dyn Unwinder) -> Option<Change> {
         match record {
+            Record::Change(change) => return self.wants(change.pid).then_some(change),
+            Record::Thread => {}
             Record::Sample(sample) if sample.pid == u32::MAX => self.losses.ended += 1,
             Record::Sample(sample) if self.wants(sample.pid) => self.count(&sample, unwinder),
             Record::Sample(_) => {}
@@ -233,6 +283,7 @@ impl Kept {
             Record::Throttled => self.losses.throttled += 1,
             Record::Other(_) => self.losses.strange += 1,
         }
+        None
     }
 
     fn wants(&self, pid: u32) -> bool {
@@ -244,12 +295,23 @@ impl Kept {
 
     fn count(&mut self, sample: &Sample<'_>, unwinder: &mut dyn Unwinder) {
         let pid = sample.pid;
+        if self.began.get(&pid).is_some_and(|it| sample.time < *it) {
+            self.losses.ended += 1;
+            return;
+        }
+        self.counted.insert(pid);
         let (user, complete) = match sample.registers {
             Some(at) => unwinder.unwind(pid, at, sample.stack),
             // A thread of the kernel has no more; a program of 32 bits has, but not for us.
             None => (Vec::new(), sample.stack.is_empty()),
         };
         let kernel = sample.kernel().collect();
+        let (changed, former) = self.former;
+        let nanos = if sample.time < changed {
+            former
+        } else {
+            self.nanos
+        };
         self.counts.add(
             Key {
                 pid,
@@ -257,7 +319,7 @@ impl Kept {
                 kernel,
                 complete,
             },
-            self.nanos,
+            nanos,
         );
     }
 }
@@ -309,6 +371,11 @@ fn ring_pages(memory: usize, cpus: usize) -> Option<usize> {
 /// Four samples fit into a ring at least.
 fn stack_bytes(pages: usize) -> u32 {
     (pages * perf::page_size() / 4 - 512).min(MOST_STACK) as u32
+}
+
+fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    nanos(Duration::try_from(now).unwrap_or_default())
 }
 
 fn nanos(period: Duration) -> u64 {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,22 +10,22 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::warn;
 
+use super::budget::Budget;
 use super::commands::{self, Command, WAITING, gone};
 use super::dictionary::Addresses;
 use super::naming::{Naming, StackOf};
 use super::permit;
-use super::placement::Placement;
-use super::ring::{self, Losses, Sampler, Unwinder};
+use super::ring::{self, Change, How, Losses, Sampler};
 use super::session::{Costs, Named, Running};
+use super::targets::period_of;
 use super::{Capture, Refused, Request, Session, Settings, Targets};
-use crate::access::Access;
 use crate::bpf::layout::{Count, CountKey, End};
-use crate::process::proc::Proc;
-use crate::process::table::{Limits, Processes};
 use crate::profile::{Kind, Profile};
 use crate::tier::Tier;
-use crate::unwind::arena::PlainWords;
-use crate::unwind::walk::{Registers, Stack};
+
+mod walker;
+
+use walker::Walker;
 
 /// A thread that reads rings.
 pub struct Sampling {
@@ -36,6 +35,10 @@ pub struct Sampling {
 
 /// Commands are obeyed at least this often.
 const POLL: Duration = Duration::from_millis(50);
+/// What became of processes, so many times at the most before commands are obeyed.
+const CHANGES_AT_ONCE: usize = 4096;
+/// Stacks are named this often, so that most of them are while their process is there.
+const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 impl Sampling {
     /// Starts the thread.
@@ -72,66 +75,15 @@ impl Capture for Sampling {
     }
 }
 
-/// Walks by the same tables that programs in the kernel would be given.
-struct Walker {
-    processes: Processes,
-    placement: Placement,
-    words: PlainWords,
-    proc: PathBuf,
-    access: Access,
-    /// Who may not be looked at, of those seen since the last collection.
-    judged: HashMap<u32, bool>,
-}
-
-impl Unwinder for Walker {
-    fn unwind(&mut self, pid: u32, at: ring::Registers, stack: &[u8]) -> (Vec<u64>, bool) {
-        if self.is_denied(pid) {
-            return (Vec::new(), false);
-        }
-        if !self.placement.covers(pid, at.ip) {
-            self.look_at(pid);
-        }
-        let registers = Registers {
-            ip: at.ip,
-            sp: at.sp,
-            fp: at.fp,
-            link: 0,
-        };
-        let stack = Stack {
-            start: at.sp,
-            bytes: stack,
-        };
-        let (frames, end) = self
-            .placement
-            .walk(&self.words, pid, registers, &stack, None);
-        (frames, end.is_complete())
-    }
-}
-
-impl Walker {
-    fn is_denied(&mut self, pid: u32) -> bool {
-        let (access, proc) = (&self.access, &self.proc);
-        *self
-            .judged
-            .entry(pid)
-            .or_insert_with(|| permit::check(access, proc, pid).is_err())
-    }
-
-    fn look_at(&mut self, pid: u32) {
-        let now = Instant::now();
-        self.processes.refresh(pid, now);
-        self.placement
-            .tell_of(&mut self.words, &mut self.processes, pid, now);
-    }
-}
-
 struct Worker {
     tier: Tier,
     memory: usize,
     walker: Walker,
     naming: Naming,
+    budget: Budget,
     sessions: HashMap<u64, (Sampler, Running)>,
     last_session: u64,
+    due: Instant,
 }
 
 impl Worker {
@@ -139,6 +91,7 @@ impl Worker {
         let memory = settings.memory_share(4);
         let Settings {
             proc,
+            cpu_percent,
             memory_bytes,
             access,
             ..
@@ -146,17 +99,12 @@ impl Worker {
         Self {
             tier,
             memory,
-            walker: Walker {
-                processes: Processes::new(Proc::at(&proc), Limits::default()),
-                placement: Placement::new(memory_bytes / 2),
-                words: PlainWords::default(),
-                proc,
-                access,
-                judged: HashMap::new(),
-            },
+            walker: Walker::new(proc, access, memory_bytes / 2),
             naming: Naming::default(),
+            budget: Budget::new(cpu_percent),
             sessions: HashMap::new(),
             last_session: 0,
+            due: Instant::now(),
         }
     }
 
@@ -169,6 +117,9 @@ impl Worker {
                 Some(command)
             } else {
                 self.read();
+                if Instant::now() >= self.due {
+                    self.collect();
+                }
                 match commands.try_recv() {
                     Ok(command) => Some(command),
                     Err(crossbeam_channel::TryRecvError::Empty) => None,
@@ -196,6 +147,7 @@ impl Worker {
             }
             Command::Take { session, answer } => {
                 self.read();
+                self.collect();
                 let _ = answer.send(self.take(session));
             }
             Command::Stop { session } => {
@@ -210,19 +162,24 @@ impl Worker {
             targets,
             ..request.clone()
         };
+        // What was used before is not its doing.
+        self.collect();
+        let slower = self.budget.stretched(&request);
         let sampler = Sampler::open(ring::Options {
             tier: self.tier,
+            proc: self.walker.proc.clone(),
             targets: request.targets.clone(),
-            period: request.period,
+            period: slower.period,
             memory: self.memory / (self.sessions.len() + 1),
         })?;
         self.last_session += 1;
-        let running = Running::new(
+        let mut running = Running::new(
             request,
             (SystemTime::now(), Instant::now()),
             Costs::now(None),
             self.memory,
         );
+        running.set_period(period_of(&slower));
         self.sessions.insert(self.last_session, (sampler, running));
         Ok(self.last_session)
     }
@@ -261,7 +218,6 @@ impl Worker {
     }
 
     fn take(&mut self, session: u64) -> Option<Profile> {
-        self.count(session);
         let (_, running) = self.sessions.get_mut(&session)?;
         Some(running.take((SystemTime::now(), Instant::now()), Costs::now(None)))
     }
@@ -272,9 +228,79 @@ impl Worker {
             / u32::try_from(self.sessions.len())
                 .unwrap_or(u32::MAX)
                 .max(1);
-        for (sampler, _) in self.sessions.values_mut() {
-            if let Err(error) = sampler.poll(timeout, &mut self.walker) {
-                warn!(%error, "capture: cannot wait for samples");
+        for session in self.numbers() {
+            self.read_rings_of(session, timeout);
+        }
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        self.sessions.keys().copied().collect()
+    }
+
+    fn read_rings_of(&mut self, session: u64, mut timeout: Duration) {
+        for _ in 0..CHANGES_AT_ONCE {
+            let Some((sampler, _)) = self.sessions.get_mut(&session) else {
+                return;
+            };
+            match sampler.poll(timeout, &mut self.walker) {
+                Ok(Some(change)) => self.take_in(session, change),
+                Ok(None) => return,
+                Err(error) => {
+                    warn!(%error, "capture: cannot wait for samples");
+                    return;
+                }
+            }
+            timeout = Duration::ZERO;
+        }
+    }
+
+    /// Hears from a session's rings what became of a process.
+    fn take_in(&mut self, session: u64, change: Change) {
+        let Change { pid, time, how } = change;
+        match how {
+            How::Forked(parent) => self.walker.forked(parent, pid),
+            How::Exited => self.walker.exited(pid),
+            How::Exec => {
+                // The same addresses will have other names.
+                if self.sessions.values().any(|(it, _)| it.has_stacks_of(pid)) {
+                    self.count_all();
+                }
+                self.walker.forget(pid);
+                for (other, (sampler, _)) in &mut self.sessions {
+                    if *other != session {
+                        sampler.began(pid, time);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Names what has been read, and keeps to the budget.
+    fn collect(&mut self) {
+        let now = Instant::now();
+        self.due = now + COLLECT_EVERY;
+        self.count_all();
+        self.walker.sweep(now);
+        if self.budget.keep(Costs::now(None), now).is_some() {
+            self.change_periods();
+        }
+    }
+
+    fn count_all(&mut self) {
+        for session in self.numbers() {
+            self.count(session);
+        }
+    }
+
+    fn change_periods(&mut self) {
+        for (sampler, running) in self.sessions.values_mut() {
+            let request = self.budget.stretched(&running.request);
+            if period_of(&request) == running.period() {
+                continue;
+            }
+            match sampler.set_period(request.period) {
+                Ok(()) => running.set_period(period_of(&request)),
+                Err(error) => warn!(%error, "capture: cannot change the period"),
             }
         }
     }
@@ -342,8 +368,5 @@ impl Worker {
             }
             self.naming.clear();
         }
-        self.walker.processes.sweep(now);
-        // Another program may have the number by the next time.
-        self.walker.judged.clear();
     }
 }

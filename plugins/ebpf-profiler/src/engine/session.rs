@@ -68,6 +68,15 @@ impl Costs {
             kernel_cpu,
         }
     }
+
+    /// What has been used since then, by us and in the kernel.
+    pub(super) fn since(&self, before: &Self) -> Duration {
+        let kernel = self
+            .kernel_cpu
+            .unwrap_or_default()
+            .saturating_sub(before.kernel_cpu.unwrap_or_default());
+        self.own_cpu.saturating_sub(before.own_cpu) + kernel
+    }
 }
 
 /// Things that occur in stacks, each once, by number.

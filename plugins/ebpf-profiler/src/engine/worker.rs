@@ -17,7 +17,7 @@ use super::dictionary::Dictionary;
 use super::naming::{self, Naming};
 use super::permit;
 use super::placement::Placement;
-use super::session::{Costs, Running};
+use super::session::Running;
 use super::targets::{Wanted, keys, period_of};
 use super::{ProcessEvent, Refused, Request, Settings, Targets};
 use crate::bpf::layout::Target;
@@ -65,9 +65,7 @@ pub(super) struct Worker {
     /// By PID and number: programs that their processes have left, and when.
     former: HashMap<(u32, u32), (Instant, profile::Process)>,
     new_stacks: usize,
-    collected: Instant,
     due: Instant,
-    costs: Costs,
     lost: u64,
 }
 
@@ -90,9 +88,7 @@ impl Worker {
             looks: HashMap::new(),
             former: HashMap::new(),
             new_stacks: 0,
-            collected: Instant::now(),
             due: Instant::now() + IDLE,
-            costs: Costs::default(),
             lost: 0,
         }
     }
@@ -165,8 +161,9 @@ impl Worker {
         let session = self.last_session;
         // What was counted before is others'.
         self.collect();
-        self.set_targets(session, &request)?;
-        if let Err(error) = self.attach(&request) {
+        let slower = self.budget.stretched(&request);
+        self.set_targets(session, &slower)?;
+        if let Err(error) = self.attach(&slower) {
             self.drop_targets(session);
             return Err(refused(request.kind, &error));
         }
@@ -174,8 +171,9 @@ impl Worker {
         self.due = self.due.min(now.1 + FIRST_COLLECT);
         let costs = self.costs();
         let limit = self.settings.memory_share(8);
-        self.sessions
-            .insert(session, Running::new(request, now, costs, limit));
+        let mut running = Running::new(request, now, costs, limit);
+        running.set_period(period_of(&slower));
+        self.sessions.insert(session, running);
         Ok(session)
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -80,6 +80,12 @@ impl Busy {
     fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Nanoseconds of CPU time.
+    fn ran(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
+        text.split(' ').next().unwrap().parse().unwrap()
+    }
 }
 
 impl Drop for Busy {
@@ -139,6 +145,10 @@ fn through(profiles: &[Profile], functions: &[&str]) -> (u64, u64) {
     (found, all)
 }
 
+fn nanos(profile: &Profile) -> u64 {
+    profile.stacks.iter().map(|it| it.nanos).sum()
+}
+
 fn assert_nearly_all((found, all): (u64, u64)) {
     assert!(found * 100 >= all * 98 && all > 0, "{found} of {all}");
 }
@@ -183,6 +193,121 @@ fn perf_rings_and_tables_do_without_programs_in_the_kernel() {
                 .starts_with("off-CPU profiling is not possible: "),
             "{refused}"
         );
+    }
+}
+
+#[test]
+fn rings_above_the_budget_are_filled_less_often_and_samples_weigh_more() {
+    let Some(_alone) = alone() else { return };
+    let busy = Busy::start("costly", &[]);
+    for tier in [Tier::PerfRing, Tier::OwnProcesses] {
+        let settings = Settings {
+            cpu_percent: 0.001,
+            ..Settings::default()
+        };
+        let sampling = Sampling::open(settings, tier).unwrap();
+        let elastic = Request {
+            elastic: true,
+            ..request(only(&busy), PERIOD)
+        };
+        let mut strict = sampling.start(&request(only(&busy), PERIOD * 3)).unwrap();
+        let mut session = sampling.start(&elastic).unwrap();
+        let ran = busy.ran();
+        let (deadline, mut profiles) = (Instant::now() + Duration::from_secs(60), Vec::new());
+        let is_slow = |it: &Profile| it.period >= PERIOD * 4;
+        while profiles.last().is_none_or(|it| !is_slow(it)) {
+            assert!(Instant::now() < deadline, "{tier}: {profiles:?}");
+            thread::sleep(LONG);
+            profiles.push(session.take());
+        }
+        let (ran, nanos) = (busy.ran() - ran, profiles.iter().map(nanos).sum::<u64>());
+        let share = nanos as f64 / ran as f64;
+        assert!((share - 1.0).abs() < 0.1, "{tier}: {nanos} of {ran} ns");
+        let periods: Vec<_> = profiles.iter().map(|it| it.period).collect();
+        assert!(periods.contains(&PERIOD), "{tier}: {periods:?}");
+        assert_eq!(strict.take().period, PERIOD * 3, "{tier}");
+        let later = sampling.start(&elastic).unwrap().take();
+        assert!(
+            is_slow(&later),
+            "{tier}: a new session has {:?}",
+            later.period
+        );
+    }
+}
+
+/// Works until there is the file of its second argument, then becomes its first. Its functions lie where those
+/// of another build of it lie.
+const BECOMES: &str = "
+    #include <unistd.h>
+    volatile unsigned long sum;
+    __attribute__((noinline)) void WORK(void) { for (int i = 0; i < LOOPS; i++) sum += i; }
+    int main(int count, char **of) {
+        for (int n = 1;; n++) {
+            WORK();
+            if (count > 2 && n % 50 == 0 && !access(of[2], F_OK)) execl(of[1], of[1], (char *)0);
+        }
+    }
+";
+
+/// A program that becomes another when its file is made.
+fn start_that_becomes(directory: &Path) -> Child {
+    // With the same code they would have the same build ID, and the names of one of them.
+    let build = |name: &str, loops: u32| {
+        let (source, program) = (directory.join("becomes.c"), directory.join(name));
+        fs::write(&source, BECOMES).unwrap();
+        let compiled = Command::new("cc")
+            .args(["-O1", "-no-pie", "-o"])
+            .arg(&program)
+            .arg(&source)
+            .arg(format!("-DWORK=work_of_{name}"))
+            .arg(format!("-DLOOPS={loops}"))
+            .status();
+        assert!(compiled.unwrap().success());
+        program
+    };
+    let (former, latter) = (build("former", 100_000), build("latter", 100_001));
+    let mut command = Command::new(former);
+    command.arg(latter).arg(directory.join("now"));
+    command.spawn().unwrap()
+}
+
+#[test]
+fn rings_tell_a_program_from_what_it_was_before() {
+    let Some(_alone) = alone() else { return };
+    for tier in [Tier::PerfRing, Tier::OwnProcesses] {
+        let directory = tempfile::tempdir().unwrap();
+        let busy = Busy {
+            child: start_that_becomes(directory.path()),
+            _directory: directory,
+        };
+        let sampling = Sampling::open(Settings::default(), tier).unwrap();
+        let mut session = sampling.start(&request(only(&busy), PERIOD)).unwrap();
+        let mut second = sampling.start(&request(only(&busy), PERIOD * 3)).unwrap();
+        let mut seen = [(0, 0); 2];
+        let mut wait_for = |which: usize| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while seen[which].1 < 300 {
+                assert!(Instant::now() < deadline, "{tier}: {seen:?}");
+                thread::sleep(LONG / 2);
+                for profile in [session.take(), second.take()] {
+                    for (seen, name) in seen.iter_mut().zip(["former", "latter"]) {
+                        let mut of = profile.clone();
+                        of.stacks
+                            .retain(|it| of.processes[it.process as usize].name == name);
+                        let (found, all) = through(&[of], &["main", &format!("work_of_{name}")]);
+                        *seen = (seen.0 + found, seen.1 + all);
+                    }
+                }
+            }
+        };
+        wait_for(0);
+        // Some that are of the former program are named only after its end.
+        thread::sleep(LONG / 2);
+        fs::write(busy._directory.path().join("now"), "").unwrap();
+        wait_for(1);
+        for found in seen {
+            assert_nearly_all(found);
+        }
     }
 }
 

@@ -1,8 +1,14 @@
 //! What is written into a ring: parsing, without trust.
 
 const PERF_RECORD_LOST: u32 = 2;
+const PERF_RECORD_COMM: u32 = 3;
+const PERF_RECORD_EXIT: u32 = 4;
 const PERF_RECORD_THROTTLE: u32 = 5;
+const PERF_RECORD_FORK: u32 = 7;
 const PERF_RECORD_SAMPLE: u32 = 9;
+
+/// A name that comes with another program, and not by the thread's own wish.
+const PERF_RECORD_MISC_COMM_EXEC: u16 = 1 << 13;
 
 /// From here on, an entry of a call chain is no address but says whose addresses follow.
 const PERF_CONTEXT_MAX: u64 = -4095_i64 as u64;
@@ -23,12 +29,38 @@ pub(super) const REGISTERS: u64 = 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
 pub enum Record<'a> {
     /// A sample.
     Sample(Sample<'a>),
+    /// Something became of a process.
+    Change(Change),
+    /// Something became of a mere thread, or of its name.
+    Thread,
     /// So many records found no room.
     Lost(u64),
     /// The kernel holds the clock back: samples came too fast for it.
     Throttled,
     /// Something that we did not ask for, or that is not as it should be.
     Other(u32),
+}
+
+/// What became of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Process in our PID namespace.
+    pub pid: u32,
+    /// By the monotonic clock, in nanoseconds.
+    pub time: u64,
+    /// What it was.
+    pub how: How,
+}
+
+/// What may become of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It began as a copy of this one.
+    Forked(u32),
+    /// It began another program.
+    Exec,
+    /// Its first thread ended, in most cases the last one to do so.
+    Exited,
 }
 
 /// A sample of [`super::Clock`].
@@ -87,8 +119,16 @@ fn addresses(chain: &[u8], wanted: u64) -> impl Iterator<Item = u64> + '_ {
     })
 }
 
+/// When a record was written, where it tells: samples behind their process and thread, the others at the end.
+pub(super) fn time_at(kind: u32, length: usize) -> Option<usize> {
+    match kind {
+        PERF_RECORD_SAMPLE => Some(8),
+        _ => length.checked_sub(8),
+    }
+}
+
 /// Reads the body of a record; `stack` says whether the clock copies stacks.
-pub(super) fn parse(kind: u32, body: &[u8], stack: bool) -> Record<'_> {
+pub(super) fn parse(kind: u32, flags: u16, body: &[u8], stack: bool) -> Record<'_> {
     let mut fields = Fields(body);
     let record = match kind {
         PERF_RECORD_SAMPLE => sample(&mut fields, stack).map(Record::Sample),
@@ -96,10 +136,37 @@ pub(super) fn parse(kind: u32, body: &[u8], stack: bool) -> Record<'_> {
             .word()
             .and_then(|_id| fields.word())
             .map(Record::Lost),
+        PERF_RECORD_COMM => name(&mut fields, flags),
+        PERF_RECORD_FORK | PERF_RECORD_EXIT => task(&mut fields, kind),
         PERF_RECORD_THROTTLE => Some(Record::Throttled),
         _ => None,
     };
     record.unwrap_or(Record::Other(kind))
+}
+
+fn name<'a>(fields: &mut Fields<'a>, flags: u16) -> Option<Record<'a>> {
+    let (pid, _thread) = (fields.half()?, fields.half()?);
+    if flags & PERF_RECORD_MISC_COMM_EXEC == 0 {
+        return Some(Record::Thread);
+    }
+    // Behind the name, which is padded, come process, thread and time.
+    let time = fields.0.last_chunk().copied().map(u64::from_ne_bytes)?;
+    let how = How::Exec;
+    Some(Record::Change(Change { pid, time, how }))
+}
+
+fn task<'a>(fields: &mut Fields<'a>, kind: u32) -> Option<Record<'a>> {
+    let (pid, parent) = (fields.half()?, fields.half()?);
+    let (thread, _other) = (fields.half()?, fields.half()?);
+    let time = fields.word()?;
+    let how = if kind == PERF_RECORD_EXIT {
+        (thread == pid).then_some(How::Exited)
+    } else {
+        (pid != parent).then_some(How::Forked(parent))
+    };
+    Some(how.map_or(Record::Thread, |how| {
+        Record::Change(Change { pid, time, how })
+    }))
 }
 
 fn sample<'a>(fields: &mut Fields<'a>, stack: bool) -> Option<Sample<'a>> {

@@ -12,7 +12,7 @@ use super::{Clock, WATERMARK, Whom};
 /// Where `data_head` and `data_tail` lie in `struct perf_event_mmap_page`.
 const DATA_HEAD: usize = 1024;
 const DATA_TAIL: usize = 1032;
-/// `struct perf_event_header`: type, flags, length of all of the record.
+/// Bytes of [`Header`].
 const HEADER: usize = 8;
 
 /// Memory that the kernel writes records to, for one CPU. It ends, and its event with it, when dropped.
@@ -106,26 +106,60 @@ impl Ring {
         self.page + self.data
     }
 
-    /// Reads what has been written so far.
-    pub fn drain(&mut self, mut each: impl FnMut(Record<'_>)) {
-        let head = self.counter(DATA_HEAD).load(Ordering::Acquire);
-        let mut tail = self.counter(DATA_TAIL).load(Ordering::Relaxed);
-        let mut record = std::mem::take(&mut self.record);
-        while tail < head {
-            self.copy(tail, HEADER, &mut record);
-            let (kind, length) = header(&record);
-            if length >= HEADER && length as u64 <= head - tail {
-                self.copy(tail + HEADER as u64, length - HEADER, &mut record);
-                each(record::parse(kind, &record, self.stack));
-                tail += length as u64;
-            } else {
-                // Not a record. What follows cannot be found either.
-                each(Record::Other(kind));
-                tail = head;
-            }
-            // At once: walking a stack takes long enough for the next sample to need the room.
-            self.counter(DATA_TAIL).store(tail, Ordering::Release);
+    /// When the next record was written, by the monotonic clock; nothing in an empty ring.
+    pub fn next_time(&mut self) -> Option<u64> {
+        let (tail, Header { kind, length, .. }) = self.next_header()?;
+        let body = length.saturating_sub(HEADER);
+        let at = record::time_at(kind, body).filter(|at| at + 8 <= body);
+        let time = at.and_then(|at| {
+            self.fetch(tail + (HEADER + at) as u64, 8);
+            self.record.first_chunk().copied()
+        });
+        // What has none shall not be waited for.
+        Some(time.map_or(0, u64::from_ne_bytes))
+    }
+
+    /// Reads the next record.
+    pub fn next_record(&mut self) -> Option<Record<'_>> {
+        let (
+            tail,
+            Header {
+                kind,
+                flags,
+                length,
+            },
+        ) = self.next_header()?;
+        if length < HEADER {
+            // Not a record. What follows cannot be found either.
+            let head = self.counter(DATA_HEAD).load(Ordering::Acquire);
+            self.counter(DATA_TAIL).store(head, Ordering::Release);
+            return Some(Record::Other(kind));
         }
+        self.fetch(tail + HEADER as u64, length - HEADER);
+        // At once: walking a stack takes long enough for the next sample to need the room.
+        self.counter(DATA_TAIL)
+            .store(tail + length as u64, Ordering::Release);
+        Some(record::parse(kind, flags, &self.record, self.stack))
+    }
+
+    /// Where the next record lies, and its header; with a length of 0 if that cannot be.
+    fn next_header(&mut self) -> Option<(u64, Header)> {
+        let head = self.counter(DATA_HEAD).load(Ordering::Acquire);
+        let tail = self.counter(DATA_TAIL).load(Ordering::Relaxed);
+        if tail >= head {
+            return None;
+        }
+        self.fetch(tail, HEADER);
+        let mut header = header(&self.record);
+        if header.length < HEADER || header.length as u64 > head - tail {
+            header.length = 0;
+        }
+        Some((tail, header))
+    }
+
+    fn fetch(&mut self, position: u64, length: usize) {
+        let mut record = std::mem::take(&mut self.record);
+        self.copy(position, length, &mut record);
         self.record = record;
     }
 
@@ -164,12 +198,20 @@ fn watermark(pages: usize) -> u32 {
     u32::try_from(pages.saturating_mul(super::page_size()) / 2).unwrap_or(u32::MAX)
 }
 
-fn header(bytes: &[u8]) -> (u32, usize) {
-    let [a, b, c, d, _, _, e, f] = bytes.first_chunk().copied().unwrap_or([0; HEADER]);
-    (
-        u32::from_ne_bytes([a, b, c, d]),
-        usize::from(u16::from_ne_bytes([e, f])),
-    )
+/// `struct perf_event_header`.
+struct Header {
+    kind: u32,
+    flags: u16,
+    length: usize,
+}
+
+fn header(bytes: &[u8]) -> Header {
+    let [a, b, c, d, e, f, g, h] = bytes.first_chunk().copied().unwrap_or([0; HEADER]);
+    Header {
+        kind: u32::from_ne_bytes([a, b, c, d]),
+        flags: u16::from_ne_bytes([e, f]),
+        length: usize::from(u16::from_ne_bytes([g, h])),
+    }
 }
 
 /// Waits until a ring is half full, at most so long. A signal ends it too.

@@ -35,7 +35,7 @@ fn lists_of_cpus_are_read_with_gaps() {
 #[test]
 fn a_sample_is_read_with_both_parts_of_its_chain() {
     let body = words(&chain());
-    let Record::Sample(sample) = record::parse(9, &body, false) else {
+    let Record::Sample(sample) = record::parse(9, 0, &body, false) else {
         panic!("not a sample");
     };
     assert_eq!((sample.pid, sample.tid, sample.time), (7, 8, 9));
@@ -51,7 +51,7 @@ fn a_sample_has_registers_and_as_much_of_the_stack_as_was_copied() {
     body.extend([2, 0x30, 0x7000, 0x40]);
     body.extend([24, 1, 2, 3, 16]);
     let body = words(&body);
-    let Record::Sample(sample) = record::parse(9, &body, true) else {
+    let Record::Sample(sample) = record::parse(9, 0, &body, true) else {
         panic!("not a sample");
     };
     let registers = Registers {
@@ -69,7 +69,7 @@ fn a_thread_of_the_kernel_has_neither_registers_nor_stack() {
     let mut body = chain();
     body.extend([0, 0]);
     let body = words(&body);
-    let Record::Sample(sample) = record::parse(9, &body, true) else {
+    let Record::Sample(sample) = record::parse(9, 0, &body, true) else {
         panic!("not a sample");
     };
     assert_eq!((sample.registers, sample.stack), (None, [].as_slice()));
@@ -82,19 +82,60 @@ fn what_is_cut_or_too_long_is_no_sample() {
     let body = words(&body);
     for length in 0..body.len() {
         assert_eq!(
-            record::parse(9, &body[..length], true),
+            record::parse(9, 0, &body[..length], true),
             Record::Other(9),
             "cut to {length}"
         );
     }
     let mut long = chain();
     long[2] = u64::MAX / 4;
-    assert_eq!(record::parse(9, &words(&long), false), Record::Other(9));
+    assert_eq!(record::parse(9, 0, &words(&long), false), Record::Other(9));
 }
 
 #[test]
 fn losses_are_told() {
-    assert_eq!(record::parse(2, &words(&[1, 42]), true), Record::Lost(42));
+    assert_eq!(
+        record::parse(2, 0, &words(&[1, 42]), true),
+        Record::Lost(42)
+    );
+}
+
+#[test]
+fn what_becomes_of_processes_is_told_apart_from_what_becomes_of_threads() {
+    let exec = 1 << 13;
+    // Process 7, its thread, `cat`, then process, thread and time again.
+    let comm = words(&[
+        7 << 32 | 7,
+        u64::from(u32::from_le_bytes(*b"cat\0")),
+        7 << 32 | 7,
+        9,
+    ]);
+    let change = |pid, how| Record::Change(Change { pid, time: 9, how });
+    assert_eq!(record::parse(3, exec, &comm, true), change(7, How::Exec));
+    assert_eq!(record::parse(3, 0, &comm, true), Record::Thread);
+    // Process and parent, thread and the thread that did it, time.
+    let task = |kind, pid: u64, parent: u64, thread: u64| {
+        let body = words(&[parent << 32 | pid, 5 << 32 | thread, 9, 0, 0]);
+        for cut in 0..24 {
+            assert_eq!(
+                record::parse(kind, 0, &body[..cut], true),
+                Record::Other(kind)
+            );
+        }
+        match record::parse(kind, 0, &body, true) {
+            Record::Change(change) => Some(change),
+            other => {
+                assert_eq!(other, Record::Thread);
+                None
+            }
+        }
+    };
+    let change = |pid, how| Some(Change { pid, time: 9, how });
+    assert_eq!(task(7, 8, 5, 8), change(8, How::Forked(5)));
+    assert_eq!(task(7, 5, 5, 8), None);
+    assert_eq!(task(4, 8, 5, 8), change(8, How::Exited));
+    assert_eq!(task(4, 5, 1, 8), None);
+    assert_eq!(record::parse(3, exec, &[0; 12], true), Record::Other(3));
 }
 
 /// A process that does nothing but run. It ends with the test.
@@ -153,17 +194,19 @@ fn a_busy_process_is_sampled_once_a_period_and_the_ring_goes_round() {
     while times.len() < 500 && Instant::now() < deadline {
         wait(&mut rings, Duration::from_millis(100)).expect("it can be waited for");
         for ring in &mut rings {
-            ring.drain(|record| match record {
-                Record::Sample(sample) if sample.pid == busy.0.id() => {
-                    times.push(sample.time);
-                    with_stack += u64::from(sample.registers.is_some_and(|it| it.sp > it.ip));
-                    bytes += 4096;
+            while let Some(record) = ring.next_record() {
+                match record {
+                    Record::Sample(sample) if sample.pid == busy.0.id() => {
+                        times.push(sample.time);
+                        with_stack += u64::from(sample.registers.is_some_and(|it| it.sp > it.ip));
+                        bytes += 4096;
+                    }
+                    Record::Sample(sample) => assert_ne!(sample.pid, 0, "the idle task"),
+                    Record::Lost(count) => lost += count,
+                    Record::Throttled | Record::Change(_) | Record::Thread => {}
+                    Record::Other(kind) => panic!("record of kind {kind}"),
                 }
-                Record::Sample(sample) => assert_ne!(sample.pid, 0, "the idle task"),
-                Record::Lost(count) => lost += count,
-                Record::Throttled => {}
-                Record::Other(kind) => panic!("record of kind {kind}"),
-            });
+            }
         }
     }
     assert!(times.len() >= 500, "{} samples, {lost} lost", times.len());
@@ -211,7 +254,9 @@ fn a_period_can_be_changed_while_it_runs() {
     while samples < 100 && Instant::now() < deadline {
         wait(&mut rings, Duration::from_millis(100)).expect("it can be waited for");
         for ring in &mut rings {
-            ring.drain(|record| samples += u32::from(matches!(record, Record::Sample(_))));
+            while let Some(record) = ring.next_record() {
+                samples += u32::from(matches!(record, Record::Sample(_)));
+            }
         }
     }
     assert!(samples >= 100, "{samples} samples");
@@ -230,11 +275,11 @@ fn a_full_ring_counts_what_it_loses() {
             wait(&mut rings, Duration::from_millis(50)).expect("it can be waited for");
         }
         for ring in &mut rings {
-            ring.drain(|record| {
+            while let Some(record) = ring.next_record() {
                 if let Record::Lost(count) = record {
                     lost += count;
                 }
-            });
+            }
         }
     }
     assert!(lost > 0, "nothing was told lost");

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -12,11 +13,14 @@ use rustix::process::{Resource, getrlimit};
 use crate::bpf::errno::Errno;
 use crate::bpf::perf::{Clock, Ring, Whom};
 use crate::engine::Targets;
+use crate::process::proc::Proc;
 
 /// Processes that are sampled, each by a clock for every thread and CPU.
 #[derive(Debug)]
 pub(super) struct Followed {
     processes: HashMap<u32, Process>,
+    /// Where the kernel tells of processes.
+    proc: PathBuf,
     cpus: Vec<u32>,
     /// What all clocks have in common.
     clock: Clock,
@@ -41,7 +45,7 @@ struct Process {
 }
 
 impl Followed {
-    pub(super) fn new(cpus: Vec<u32>, clock: Clock) -> Self {
+    pub(super) fn new(proc: PathBuf, cpus: Vec<u32>, clock: Clock) -> Self {
         // The other half is for the files of those processes.
         let max_open = getrlimit(Resource::Nofile)
             .current
@@ -49,6 +53,7 @@ impl Followed {
         let processes = HashMap::new();
         Followed {
             processes,
+            proc,
             cpus,
             clock,
             inherits: true,
@@ -60,9 +65,10 @@ impl Followed {
 
     /// Follows what has come and lets go of what has gone. `rings` are in the order of the CPUs.
     pub(super) fn scan(&mut self, targets: &Targets, rings: &[Ring]) {
-        let found: HashMap<u32, u64> = wanted(targets)
+        let proc = Proc::at(&self.proc);
+        let found: HashMap<u32, u64> = wanted(&self.proc, targets)
             .into_iter()
-            .filter_map(|pid| Some((pid, started(pid)?)))
+            .filter_map(|pid| Some((pid, proc.identity(pid).ok()?.started)))
             .collect();
         self.processes
             .retain(|pid, known| found.get(pid) == Some(&known.started));
@@ -87,7 +93,7 @@ impl Followed {
     }
 
     fn follow(&mut self, pid: u32, process: &mut Process, rings: &[Ring]) {
-        let threads = threads(pid);
+        let threads = threads(&self.proc, pid);
         if !self.inherits {
             process.threads.retain(|tid, _| threads.contains(tid));
         }
@@ -147,10 +153,10 @@ impl Followed {
     }
 }
 
-fn wanted(targets: &Targets) -> HashSet<u32> {
+fn wanted(proc: &Path, targets: &Targets) -> HashSet<u32> {
     let entries = match targets {
         Targets::Processes(pids) => return pids.iter().copied().collect(),
-        Targets::All => fs::read_dir("/proc").into_iter().flatten().flatten(),
+        Targets::All => fs::read_dir(proc).into_iter().flatten().flatten(),
     };
     // Of other users we would be refused all; their number shall not cost us.
     let ours = rustix::process::geteuid().as_raw();
@@ -163,24 +169,12 @@ fn wanted(targets: &Targets) -> HashSet<u32> {
         .collect()
 }
 
-fn threads(pid: u32) -> HashSet<u32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task"))
+fn threads(proc: &Path, pid: u32) -> HashSet<u32> {
+    let entries = fs::read_dir(proc.join(pid.to_string()).join("task"))
         .into_iter()
         .flatten()
         .flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
-}
-
-/// When a process started, in clock ticks since boot; `None` if there is none.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may hold any of its own; the start is the 22nd field.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
 }

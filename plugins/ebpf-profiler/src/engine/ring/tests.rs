@@ -137,6 +137,7 @@ fn sample(mut sampler: Sampler, pid: u32, wanted: u64) -> (Vec<RawStack>, Losses
 fn options(tier: Tier, targets: Targets) -> Options {
     Options {
         tier,
+        proc: "/proc".into(),
         targets,
         period: Duration::from_millis(1),
         memory: 8 << 20,
@@ -289,6 +290,47 @@ fn targets_can_be_set_anew() {
         sampler.retarget(&program.only());
         sample(sampler, program.child.id(), 20);
     }
+}
+
+#[test]
+fn processes_are_looked_for_where_the_kernel_is_said_to_tell_of_them() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let programs = directories.each_ref().map(|it| Program::start(it.path()));
+    let [Some(told), Some(untold)] = programs else {
+        return;
+    };
+    let proc = tempfile::tempdir().expect("a directory");
+    let pid = told.child.id().to_string();
+    std::os::unix::fs::symlink(Path::new("/proc").join(&pid), proc.path().join(&pid))
+        .expect("a link");
+    let Some(sampler) = open(Options {
+        proc: proc.path().into(),
+        ..options(Tier::OwnProcesses, Targets::All)
+    }) else {
+        return;
+    };
+    let (stacks, _) = sample(sampler, told.child.id(), 200);
+    assert!(stacks.iter().all(|it| it.pid != untold.child.id()));
+}
+
+#[test]
+fn what_becomes_of_a_process_is_told_in_order() {
+    let Some(mut sampler) = open(options(Tier::PerfRing, Targets::All)) else {
+        return;
+    };
+    let mut child = Command::new("true").spawn().expect("it starts");
+    let pid = child.id();
+    child.wait().expect("it ends");
+    let (mut seen, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(60));
+    while seen.last() != Some(&How::Exited) && Instant::now() < deadline {
+        let change = sampler.poll(Duration::from_millis(20), &mut FramePointers);
+        let change = change.expect("it polls").filter(|it| it.pid == pid);
+        seen.extend(change.map(|it| it.how));
+    }
+    assert_eq!(
+        seen,
+        [How::Forked(std::process::id()), How::Exec, How::Exited]
+    );
 }
 
 #[test]

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{COLLECT_EVERY, IDLE, STACKS_AT_ONCE, Worker};
 use crate::bpf::layout::{Count, CountKey, Counters};
-use crate::engine::Request;
 use crate::engine::dictionary::Addresses;
 use crate::engine::session::{Costs, Named};
 use crate::engine::targets::period_of;
@@ -147,42 +146,24 @@ impl Worker {
 
     /// Lengthens or shortens the periods of elastic sessions by what we have used since the last time.
     fn keep_budget(&mut self, now: Instant) {
-        let elapsed = now.duration_since(std::mem::replace(&mut self.collected, now));
-        let costs = self.costs();
-        let before = std::mem::replace(&mut self.costs, costs);
-        let kernel = costs
-            .kernel_cpu
-            .unwrap_or_default()
-            .saturating_sub(before.kernel_cpu.unwrap_or_default());
-        let used = costs.own_cpu.saturating_sub(before.own_cpu) + kernel;
-        if elapsed < Duration::from_secs(1) || !self.budget.observe(used, elapsed) {
+        if self.budget.keep(self.costs(), now).is_none() {
             return;
         }
-        let factor = self.budget.factor();
-        let percent = 100.0 * used.as_secs_f64() / elapsed.as_secs_f64();
-        info!(
-            factor,
-            "capture: took {percent:.2} % of a core, may take {} %: samples are taken at 1/{factor} of the rate asked for",
-            self.settings.cpu_percent
-        );
         let elastic = self.sessions.iter().filter(|(_, it)| it.request.elastic);
         for session in elastic.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.stretch(session, factor);
+            self.stretch(session);
         }
     }
 
-    fn stretch(&mut self, session: u64, factor: u32) {
+    fn stretch(&mut self, session: u64) {
         let Some(running) = self.sessions.get(&session) else {
             return;
         };
-        let (before, request) = (running.period(), running.request.clone());
+        let (before, request) = (running.period(), &running.request);
         if request.kind == Kind::OffCpu {
             return;
         }
-        let longer = Request {
-            period: request.period * factor,
-            ..request
-        };
+        let longer = self.budget.stretched(request);
         if let Err(error) = self
             .set_targets(session, &longer)
             .map_err(|it| it.to_string())
