@@ -128,6 +128,19 @@ mod tests {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// Fails on what the table of metrics does not have.
+    fn all_are_in_the_table(page: &str) {
+        let own = perigee::telemetry::catalogue::ALL.map(|metric| metric.name);
+        let captured = perigee_ebpf_profiler::metrics::ALL.map(|metric| metric.name());
+        let shown = page.lines().filter_map(|line| line.split('{').next());
+        let shown: Vec<_> = shown.filter(|name| name.starts_with("perigee_")).collect();
+        assert!(shown.len() > 4, "{page}");
+        for name in shown {
+            let mut known = own.iter().chain(&captured);
+            assert!(known.any(|it| *it == name), "{name} in {page}");
+        }
+    }
+
     fn gateway(capture: &str) -> String {
         format!(
             "logger: {{format: json}}
@@ -377,6 +390,7 @@ capture: {{enabled: true, {capture}}}
         let of_captures = |line: &&str| zeroed.iter().any(|name| line.starts_with(name));
         let values: Vec<_> = page.lines().filter(of_captures).collect();
         assert!(values.len() >= 2, "{page}");
+        all_are_in_the_table(&page);
         assert!(
             values.iter().all(|line| line.ends_with(" 0")),
             "{values:#?}"

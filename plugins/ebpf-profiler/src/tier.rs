@@ -118,7 +118,7 @@ pub fn announce(kind: Kind, tier: Tier, steps: &[Step]) {
     } else {
         tracing::info!(kind = name, %tier, "capture by tier");
     }
-    ::metrics::gauge!(metrics::TIER, "kind" => name).set(f64::from(tier.rank()));
+    metrics::TIER.gauge(&[name]).set(f64::from(tier.rank()));
 }
 
 /// The value of the label.

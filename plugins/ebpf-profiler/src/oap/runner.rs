@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
-use metrics::{counter, gauge};
 use perigee_proto::skywalking::v3::Command;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -108,7 +107,7 @@ impl Runner {
             tracing::warn!(farewell = ?self.farewell, "ending before all samples of tasks were taken");
         }
         dropped("stopped", self.outbox.outstanding());
-        gauge!(TASKS_RUNNING).set(0.0);
+        TASKS_RUNNING.gauge(&[]).set(0.0);
     }
 
     fn learn(&mut self, commands: &[Command]) {
@@ -135,7 +134,7 @@ impl Runner {
     /// Counts and says a refusal once, however often its command comes.
     fn refuse(&mut self, reason: &'static str, told: &str) {
         if self.told.put(told.to_owned(), ()).is_none() {
-            counter!(TASKS_REFUSED, "reason" => reason).increment(1);
+            TASKS_REFUSED.counter(&[reason]).increment(1);
             tracing::warn!(reason, "{told}");
         }
     }
@@ -200,7 +199,7 @@ impl Runner {
             let pids = known.get(&job.process).cloned().unwrap_or_default();
             self.begin(job, kind, pids).await;
         }
-        gauge!(TASKS_RUNNING).set(self.running.len() as f64);
+        TASKS_RUNNING.gauge(&[]).set(self.running.len() as f64);
     }
 
     async fn begin(&mut self, job: Job, kind: Kind, pids: BTreeSet<u32>) {
@@ -313,7 +312,7 @@ impl Runner {
             return;
         };
         let outcome = if answer.is_ok() { "ok" } else { "failed" };
-        counter!(UPLOADS, "outcome" => outcome).increment(1);
+        UPLOADS.counter(&[outcome]).increment(1);
         if answer.is_ok() {
             self.outbox.delivered(&contents);
             self.send_next();
@@ -354,7 +353,7 @@ fn not_run(task: &str, process: &str, why: &dyn Display) -> String {
 
 fn dropped(reason: &'static str, samples: u64) {
     if samples > 0 {
-        counter!(SAMPLES_DROPPED, "reason" => reason).increment(samples);
+        SAMPLES_DROPPED.counter(&[reason]).increment(samples);
         tracing::warn!(reason, samples, "samples of tasks are lost");
     }
 }
