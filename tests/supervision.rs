@@ -15,7 +15,7 @@ mod tests {
 
     use bytes::Bytes;
     use rustix::process::{Pid, Signal, kill_process};
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     /// Longer than any of this takes on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -403,6 +403,22 @@ capture: {{enabled: true, {capture}}}
         assert!(metric(address, "perigee_capture_paused").abs() < 0.5);
         alone.tell(Signal::INT);
         assert_eq!(alone.wait(), Some(0));
+    }
+
+    #[test]
+    fn the_log_says_how_many_processes_are_reported_and_of_which_services() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sleeping = Command::new("sleep").arg("61").spawn().unwrap();
+        let rule = "discovery: {rules: [{match: {command: '^[^ ]*sleep 61$'}, service: shop, process: sleep}]}, ";
+        let text = ALONE.replace("capture: {", &format!("capture: {{{rule}"));
+        let alone = Running::start(directory.path(), &text, &["capture"]);
+        let line = alone.line("processes are reported");
+        assert_eq!(
+            (&line["processes"], &line["services"]),
+            (&json!(1), &json!("shop"))
+        );
+        sleeping.kill().unwrap();
+        sleeping.wait().unwrap();
     }
 
     #[test]
