@@ -131,7 +131,8 @@ mod tests {
     /// Fails on what the table of metrics does not have.
     fn all_are_in_the_table(page: &str) {
         let own = perigee::telemetry::catalogue::ALL.map(|metric| metric.name);
-        let captured = perigee_ebpf_profiler::metrics::ALL.map(|metric| metric.name());
+        let captured =
+            perigee_ebpf_profiler::metrics::ALL.map(perigee_ebpf_profiler::metrics::Metric::name);
         let shown = page.lines().filter_map(|line| line.split('{').next());
         let shown: Vec<_> = shown.filter(|name| name.starts_with("perigee_")).collect();
         assert!(shown.len() > 4, "{page}");

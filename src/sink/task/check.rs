@@ -7,6 +7,8 @@ use crate::sink::processes::Process;
 
 /// Arguments that every command bears.
 const OF_ALL: [&str; 2] = ["SerialNumber", "TaskId"];
+/// Whether a value is good.
+type Rule<'a> = &'a dyn Fn(&str) -> bool;
 /// Processes that an error names.
 const SHOWN: usize = 5;
 
@@ -26,7 +28,7 @@ pub(super) fn ebpf(args: &BTreeMap<String, String>) -> Result<(), TaskError> {
     let is_number = |text: &str| text.parse::<i64>().is_ok_and(|number| number >= 0);
     let is_duration = |text: &str| text.parse::<u32>().is_ok_and(|seconds| seconds > 0);
     let is_id = |text: &str| text.split(',').any(|id| !id.trim().is_empty());
-    let rules: [(_, _, &dyn Fn(&str) -> bool); 6] = [
+    let rules: [(_, _, Rule); 6] = [
         ("TargetType", "ON_CPU, OFF_CPU or NETWORK", &|text| {
             ["ON_CPU", "OFF_CPU", "NETWORK"].contains(&text)
         }),
