@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use perigee_ebpf_profiler::engine::{Opened, Refused, Settings};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -25,6 +24,7 @@ use crate::config::settings::capture::{Capture, CaptureSettings};
 use crate::config::{CaptureConfig, Source};
 use crate::engine::socket;
 use crate::engine::tls::TlsErrors;
+use crate::signals::{Signal, Signals};
 use crate::start::log_options;
 use crate::telemetry::exporter::{CaptureExporter, CaptureState, Labels};
 use crate::telemetry::log;
@@ -177,12 +177,12 @@ async fn serve(config: CaptureConfig, paused: Option<bool>) -> Result<(), Captur
     let mut capturing = pin!(capture_while_on(&capture, &switch, &gateway, &page, stop));
     tokio::select! {
         ended = &mut capturing => return Ok(ended?),
-        name = signals.stop(&switch) => info!(signal = name, "told to stop"),
+        stop = told_to_stop(&mut signals, &switch) => info!(signal = stop.name(), "told to stop"),
     }
     stopping.send_replace(true);
     tokio::select! {
         ended = capturing => ended?,
-        name = signals.stop(&switch) => warn!(signal = name, "told to stop at once"),
+        stop = told_to_stop(&mut signals, &switch) => warn!(signal = stop.name(), "told to stop at once"),
     }
     info!("capture stopped");
     Ok(())
@@ -307,35 +307,18 @@ impl Shown for Page {
     }
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Waits for one that ends us and does what others ask for.
-    async fn stop(&mut self, switch: &Switch) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => warn!("SIGHUP ignored: there is no reload"),
-                _ = self.user.recv() => match switch.toggle() {
-                    true => info!(signal = "SIGUSR1", "told to pause"),
-                    false => info!(signal = "SIGUSR1", "told to go on"),
-                },
-            }
+/// Waits for a signal that ends us and does what others ask for.
+///
+/// cancel-safe: a signal is taken only when it is returned or done.
+async fn told_to_stop(signals: &mut Signals, switch: &Switch) -> Signal {
+    loop {
+        match signals.next().await {
+            stop @ (Signal::Terminate | Signal::Interrupt) => return stop,
+            Signal::Hangup => warn!("SIGHUP ignored: there is no reload"),
+            user @ Signal::User => match switch.toggle() {
+                true => info!(signal = user.name(), "told to pause"),
+                false => info!(signal = user.name(), "told to go on"),
+            },
         }
     }
 }

@@ -13,6 +13,7 @@ mod limit;
 mod listener;
 pub mod pipe;
 pub mod profile;
+mod signals;
 pub mod sink;
 pub mod start;
 pub mod telemetry;

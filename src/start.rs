@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use rustix::process::Signal as Number;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::app::{App, StartError};
@@ -14,6 +13,7 @@ use crate::config::settings::capture::Capture;
 use crate::config::settings::{LogFormat, Logger, ServerAddr, Settings};
 use crate::config::{Config, Source};
 use crate::limit::descriptors;
+use crate::signals::{Signal, Signals};
 use crate::telemetry::log::{self, LogOptions};
 
 /// Share of the hook time that `perigee capture` has for its end.
@@ -74,8 +74,8 @@ async fn serve(mut config: Config, args: &StartArgs) -> ExitCode {
         }
     };
     let child = start_capture(&capture, config.source, &app);
-    let first = signals.stop(child.as_ref()).await;
-    info!(signal = first.name, "told to stop");
+    let first = told_to_stop(&mut signals, child.as_ref()).await;
+    info!(signal = first.name(), "told to stop");
     let hook_time = args.hook_time();
     let stopped = async {
         // At the same time: what the child still has goes through the gateway while it can.
@@ -91,9 +91,9 @@ async fn serve(mut config: Config, args: &StartArgs) -> ExitCode {
             if report.undelivered.is_empty() { info!("{report}") } else { error!("{report}") }
             ExitCode::SUCCESS
         }
-        second = signals.stop(None) => {
-            error!(signal = second.name, "told to stop again, ending at once");
-            ExitCode::from(second.exit_code)
+        second = told_to_stop(&mut signals, None) => {
+            error!(signal = second.name(), "told to stop again, ending at once");
+            ExitCode::from(second.exit_code())
         }
     }
 }
@@ -140,44 +140,18 @@ fn exit_code(error: &StartError) -> ExitCode {
     }
 }
 
-/// A signal that ends the daemon.
-struct Stop {
-    name: &'static str,
-    /// As a shell reports a process that the signal has killed.
-    exit_code: u8,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    /// Waits for one that ends us; what is for the child is passed on.
-    ///
-    /// cancel-safe: a signal is taken only when it is returned or passed on.
-    async fn stop(&mut self, child: Option<&Supervisor>) -> Stop {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Stop { name: "SIGTERM", exit_code: 143 },
-                _ = self.interrupt.recv() => return Stop { name: "SIGINT", exit_code: 130 },
-                _ = self.hangup.recv() => warn!("SIGHUP ignored: there is no reload"),
-                _ = self.user.recv() => match child {
-                    Some(child) => child.tell(Number::USR1),
-                    None => warn!("SIGUSR1 ignored: it is for capture, which does not run"),
-                },
-            }
+/// Waits for a signal that ends us; what is for the child is passed on.
+///
+/// cancel-safe: a signal is taken only when it is returned or passed on.
+async fn told_to_stop(signals: &mut Signals, child: Option<&Supervisor>) -> Signal {
+    loop {
+        match signals.next().await {
+            stop @ (Signal::Terminate | Signal::Interrupt) => return stop,
+            Signal::Hangup => warn!("SIGHUP ignored: there is no reload"),
+            Signal::User => match child {
+                Some(child) => child.tell(Number::USR1),
+                None => warn!("SIGUSR1 ignored: it is for capture, which does not run"),
+            },
         }
     }
 }

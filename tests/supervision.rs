@@ -15,7 +15,7 @@ mod tests {
 
     use bytes::Bytes;
     use rustix::process::{Pid, Signal, kill_process};
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     /// Longer than any of this takes on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -126,6 +126,20 @@ mod tests {
             .find(|line| line.starts_with(&format!("{name}{{")));
         let line = line.unwrap_or_else(|| panic!("no {name} in {page}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Fails on what the table of metrics does not have.
+    fn all_are_in_the_table(page: &str) {
+        let own = perigee::telemetry::catalogue::ALL.map(|metric| metric.name);
+        let captured =
+            perigee_ebpf_profiler::metrics::ALL.map(perigee_ebpf_profiler::metrics::Metric::name);
+        let shown = page.lines().filter_map(|line| line.split('{').next());
+        let shown: Vec<_> = shown.filter(|name| name.starts_with("perigee_")).collect();
+        assert!(shown.len() > 4, "{page}");
+        for name in shown {
+            let mut known = own.iter().chain(&captured);
+            assert!(known.any(|it| *it == name), "{name} in {page}");
+        }
     }
 
     fn gateway(capture: &str) -> String {
@@ -377,6 +391,7 @@ capture: {{enabled: true, {capture}}}
         let of_captures = |line: &&str| zeroed.iter().any(|name| line.starts_with(name));
         let values: Vec<_> = page.lines().filter(of_captures).collect();
         assert!(values.len() >= 2, "{page}");
+        all_are_in_the_table(&page);
         assert!(
             values.iter().all(|line| line.ends_with(" 0")),
             "{values:#?}"
@@ -389,6 +404,22 @@ capture: {{enabled: true, {capture}}}
         assert!(metric(address, "perigee_capture_paused").abs() < 0.5);
         alone.tell(Signal::INT);
         assert_eq!(alone.wait(), Some(0));
+    }
+
+    #[test]
+    fn the_log_says_how_many_processes_are_reported_and_of_which_services() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sleeping = Command::new("sleep").arg("61").spawn().unwrap();
+        let rule = "discovery: {rules: [{match: {command: '^[^ ]*sleep 61$'}, service: shop, process: sleep}]}, ";
+        let text = ALONE.replace("capture: {", &format!("capture: {{{rule}"));
+        let alone = Running::start(directory.path(), &text, &["capture"]);
+        let line = alone.line("processes are reported");
+        assert_eq!(
+            (&line["processes"], &line["services"]),
+            (&json!(1), &json!("shop"))
+        );
+        sleeping.kill().unwrap();
+        sleeping.wait().unwrap();
     }
 
     #[test]

@@ -28,15 +28,15 @@ pub(super) fn run(args: &DoctorArgs) -> ExitCode {
         return check::give_up(&error);
     }
     match tiers(&report) {
-        [(_, Tier::Off), (_, Tier::Off)] => ExitCode::FAILURE,
+        [(.., Tier::Off), (.., Tier::Off)] => ExitCode::FAILURE,
         _ => ExitCode::SUCCESS,
     }
 }
 
 /// What a capture would use.
-fn tiers(report: &Report) -> [(&'static str, Tier); 2] {
+fn tiers(report: &Report) -> [(&'static str, Kind, Tier); 2] {
     [("on-CPU", Kind::OnCpu), ("off-CPU", Kind::OffCpu)]
-        .map(|(name, kind)| (name, Tier::choose(report, kind).0))
+        .map(|(name, kind)| (name, kind, Tier::choose(report, kind).0))
 }
 
 /// One line each, the verdicts below each other.
@@ -45,27 +45,33 @@ fn as_lines(report: &Report) -> String {
     let width = names.max().unwrap_or_default();
     let lines = report.findings.iter().map(|finding| {
         let name = finding.thing.name();
-        format!("{name:width$}  {}\n", verdict(finding))
+        format!("{name:width$}  {}\n", finding.verdict())
     });
-    let tiers = tiers(report).map(|(name, tier)| format!("{name} {tier}"));
-    lines.collect::<String>() + &format!("would use: {}\n", tiers.join("; "))
+    lines.collect::<String>() + &conclusion(report)
 }
 
-fn verdict(finding: &Finding) -> String {
-    let works = match finding.works {
-        true => "works",
-        false => "does not work",
-    };
-    match finding.reason() {
-        reason if reason.is_empty() => works.to_owned(),
-        reason => format!("{works}: {reason}"),
-    }
+/// Which step of the ladder is taken, a line for each kind.
+fn conclusion(report: &Report) -> String {
+    let lines = tiers(report).map(|(name, kind, tier)| {
+        let (step, best, means) = (tier.rank(), Tier::Tables.rank(), tier.means(kind));
+        format!("would use for {name}: step {step} of {best}, {tier}: {means}\n")
+    });
+    lines.concat()
 }
 
 fn as_json(report: &Report) -> String {
-    let [(_, on_cpu), (_, off_cpu)] = tiers(report);
+    let [(.., on_cpu), (.., off_cpu)] = tiers(report);
+    let finding = |finding: &Finding| {
+        json!({
+            "thing": finding.thing,
+            "works": finding.works,
+            "needed": finding.thing.lost_without().is_some(),
+            "because": finding.because,
+            "grant": finding.grant,
+        })
+    };
     let object = json!({
-        "findings": report.findings,
+        "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
         "on_cpu": on_cpu.to_string(),
         "off_cpu": off_cpu.to_string(),
     });
@@ -96,13 +102,14 @@ mod tests {
     #[test]
     fn verdicts_stand_below_each_other_and_what_would_be_used_stands_last() {
         let own = Tier::OwnProcesses;
-        let off = Tier::Off;
+        let of_own = own.means(Kind::OnCpu);
         assert_eq!(
             as_lines(&report()),
             format!(
                 "CPU clock of our user's processes  works\n\
-                 tracefs                            does not work: EACCES; needs CAP_DAC_READ_SEARCH\n\
-                 would use: on-CPU {own}; off-CPU {off}\n"
+                 tracefs                            does not work and is not needed: EACCES\n\
+                 would use for on-CPU: step 1 of 4, {own}: {of_own}\n\
+                 would use for off-CPU: step 0 of 4, off: waits are not seen, they take BPF\n"
             )
         );
     }
@@ -112,7 +119,9 @@ mod tests {
         let object: serde_json::Value = serde_json::from_str(&as_json(&report())).unwrap();
         assert_eq!(object["findings"][0]["works"], true);
         assert_eq!(object["findings"][0]["because"], serde_json::Value::Null);
+        assert_eq!(object["findings"][0]["needed"], true);
         assert_eq!(object["findings"][1]["thing"], "tracefs");
+        assert_eq!(object["findings"][1]["needed"], false);
         assert_eq!(object["findings"][1]["grant"], "CAP_DAC_READ_SEARCH");
         assert_eq!(object["off_cpu"], Tier::Off.to_string());
     }

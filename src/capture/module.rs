@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
 use perigee_ebpf_profiler::access::{Access, AccessError};
 use perigee_ebpf_profiler::discovery::{self, Discovery, SettingsError};
 use perigee_ebpf_profiler::engine::{self, Opened, Refused, Settings};
@@ -79,9 +78,9 @@ fn agent(settings: &settings::Capture, gateway: &Connection) -> oap::Settings {
 /// After [`work`]: nothing is captured, by no means.
 pub(super) fn zero_gauges() {
     for kind in ["on_cpu", "off_cpu"] {
-        gauge!(TIER, "kind" => kind).set(0.0);
+        TIER.gauge(&[kind]).set(0.0);
     }
-    gauge!(TASKS_RUNNING).set(0.0);
+    TASKS_RUNNING.gauge(&[]).set(0.0);
 }
 
 /// Why nothing is reported.

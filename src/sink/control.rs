@@ -58,7 +58,12 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Result<String, Re
             Ok(done())
         }
         (&Method::POST, "/task") => {
-            shared.tasks.add(body::<Task>(request).await?);
+            let task = body::<Task>(request).await?;
+            let checked = task.check();
+            checked
+                .and_then(|()| task.check_processes(&shared.processes.all()))
+                .map_err(|error| Refusal::bad(&error))?;
+            shared.tasks.add(task);
             Ok(done())
         }
         (&Method::POST, "/reset") => {

@@ -133,6 +133,8 @@ fn opens(service: &str, method: &str) -> Option<Open> {
         ("MeterReportService", "collect") => boxed::<meters::Stream>,
         ("MeterReportService", "collectBatch") => boxed::<meters::Batches>,
         ("ProfileTask", "goProfileReport") => boxed::<profiles::GoProfiles>,
+        ("EBPFProcessService", "reportProcesses") => boxed::<ebpf::Reports>,
+        ("EBPFProcessService", "keepAlive") => boxed::<ebpf::Pings>,
         ("EBPFProfilingService", "collectProfilingData") => boxed::<ebpf::Profiling>,
         ("EBPFAccessLogService", _) => boxed::<ebpf::AccessLogs>,
         ("AccessLogService", _) => boxed::<envoy::AccessLogs>,

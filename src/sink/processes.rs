@@ -60,6 +60,11 @@ impl Processes {
         }
     }
 
+    /// Those that there are, in no order that means anything.
+    pub(super) fn all(&self) -> Vec<Process> {
+        self.0.lock().values().cloned().collect()
+    }
+
     /// Those of an agent that an OAP has tasks for.
     pub(super) fn of(&self, agent: &str) -> Vec<Process> {
         let lives = |process: &&Process| process.pinged.is_some_and(|at| at.elapsed() < MEMORY);
@@ -70,7 +75,7 @@ impl Processes {
 }
 
 /// As OAP's `IDManager.ProcessID` makes it: every node gives the same.
-fn process_id(entity: &sw::EbpfProcessEntityMetadata) -> String {
+pub(super) fn process_id(entity: &sw::EbpfProcessEntityMetadata) -> String {
     let service = BASE64_STANDARD.encode(&entity.service_name);
     let instance = BASE64_STANDARD.encode(&entity.instance_name);
     let name = format!("{}_{service}.1_{instance}", entity.process_name);

@@ -115,6 +115,7 @@ pub enum UploadStatus {
 /// | logs | record | its text | the call's first service; its own |
 /// | meters | value | `name{label=value}=VALUE@TIMESTAMP`; of a histogram `VALUE` is `[bucket:count,...]` | the last in the set |
 /// | Go profiles | profile | hash of its content | task; none |
+/// | eBPF processes, reported or said to live | process of the list | its id | its own |
 /// | eBPF profiling | datum | hash of `onCPU` or `offCPU` | `taskId`, `processId` of the latest task |
 /// | eBPF access log | kernel and protocol log | `kernel:OPERATION:START`; request path | latest node; `LOCAL->REMOTE` of the latest connection |
 /// | Envoy access logs | entry | request path, `tcp:PORT` of the downstream | node's `id`, `cluster` |

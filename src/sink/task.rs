@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::processes::Process;
 
+mod check;
+
 const PROCESS_ID: &str = "ProcessId";
 
 /// What agents ask for.
@@ -82,6 +84,8 @@ impl TaskKind {
 /// reported processes of these names and pinged them in the last 5 minutes: a command for each process,
 /// with every poll that asks for changes before its `TaskUpdateTime`. With a `ProcessId` it goes to every
 /// agent once, whatever that has reported.
+///
+/// On the command line and over HTTP one for eBPF is checked first, unless it says `"unchecked": true`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
@@ -99,9 +103,49 @@ pub struct Task {
     /// The command's arguments, e.g. `TaskId`; what is left out gets a plausible value.
     #[serde(default)]
     pub args: BTreeMap<String, String>,
+    /// Handed out be it as wrong as it may, to see what an agent makes of it.
+    #[serde(default)]
+    pub unchecked: bool,
 }
 
 impl Task {
+    /// Whether an agent can make something of it.
+    ///
+    /// # Errors
+    /// The first argument that is wrong.
+    pub fn check(&self) -> Result<(), TaskError> {
+        match self.kind {
+            TaskKind::Ebpf if !self.unchecked => check::ebpf(&self.args),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is somebody to run it: one for eBPF names its process by its id, or one of these fits,
+    /// or none of these is there yet.
+    pub(super) fn check_processes(&self, processes: &[Process]) -> Result<(), TaskError> {
+        let fits = processes.is_empty() || processes.iter().any(|process| self.is_of(process));
+        if self.unchecked || !self.is_of_processes() || fits {
+            return Ok(());
+        }
+        Err(TaskError::Nobody {
+            wanted: self.wanted(),
+            known: check::shown(processes),
+        })
+    }
+
+    fn wanted(&self) -> String {
+        let names = [
+            ("service", &self.service),
+            ("instance", &self.instance),
+            ("process", &self.process),
+        ];
+        let names = names.into_iter().filter_map(|(name, wanted)| {
+            let wanted = wanted.as_ref()?;
+            Some(format!("{name} {wanted:?}"))
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     fn is_of_processes(&self) -> bool {
         self.kind == TaskKind::Ebpf && !self.args.contains_key(PROCESS_ID)
     }
@@ -116,11 +160,50 @@ impl Task {
     }
 }
 
+/// Why a task is not handed out.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// It is not JSON, or not a task.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// An argument that no agent has heard of.
+    #[error("args.{name}: no such argument of an eBPF task, there are {known}")]
+    Unknown {
+        /// The argument.
+        name: String,
+        /// All there are.
+        known: String,
+    },
+    /// An argument that an agent would refuse.
+    #[error("args.{name}: {value:?} is not {needs}")]
+    Malformed {
+        /// The argument.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        needs: &'static str,
+    },
+    /// No process that was reported is meant, and none is named by its id.
+    #[error(
+        "args.ProcessId is missing, and no process that is reported has {wanted}; there are {known}"
+    )]
+    Nobody {
+        /// The names that it asks for.
+        wanted: String,
+        /// The processes that there are.
+        known: String,
+    },
+}
+
+/// Checked, as on the command line.
 impl FromStr for Task {
-    type Err = serde_json::Error;
+    type Err = TaskError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_str(text)
+        let task: Self = serde_json::from_str(text)?;
+        task.check()?;
+        Ok(task)
     }
 }
 

@@ -1,14 +1,17 @@
 //! Every metric, once: name, kind, unit, labels, meaning.
 //!
 //! Nothing else spells a metric's name. Satellite's names and labels are kept exactly, so that its
-//! dashboards and alerts go on working; ours begin with `perigee_`. The table in `METRICS.md` is
-//! made from here.
+//! dashboards and alerts go on working; ours begin with `perigee_`. What capturing itself counts stands in
+//! `perigee_ebpf_profiler::metrics`. The tables in `METRICS.md` are made from both.
 
 mod capture;
 mod entries;
 
 use std::fmt::Write;
 
+use perigee_ebpf_profiler::metrics::{self as captured, Label};
+
+use capture::OF_CAPTURE;
 pub use capture::*;
 pub use entries::*;
 
@@ -97,14 +100,16 @@ const fn histogram(
 /// Labels that every metric carries, from `telemetry` in the file.
 pub const CONSTANT_LABELS: [&str; 3] = ["cluster", "service", "instance"];
 
-/// The table for the documentation.
+/// The tables for the documentation.
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Metrics\n\nMade by `telemetry/catalogue.rs`; a test keeps it up to date. Every metric also carries \
          `cluster`, `service` and\n`instance`. `process_*` follow Prometheus' conventions.\n\n\
+         ## Gateway\n\nOn the page of `telemetry.prometheus`.\n\n\
          | Name | Kind | Unit | Labels | Meaning |\n|---|---|---|---|---|\n",
     );
-    for metric in ALL {
+    let is_of_capture = |metric: &Metric| OF_CAPTURE.iter().any(|it| it.name == metric.name);
+    for metric in ALL.into_iter().filter(|metric| !is_of_capture(metric)) {
         let labels: Vec<String> = metric
             .labels
             .iter()
@@ -118,7 +123,42 @@ pub fn markdown() -> String {
             metric.name, metric.unit, metric.help
         );
     }
+    text.push_str(&capture_markdown());
     text
+}
+
+/// What `perigee capture` shows.
+fn capture_markdown() -> String {
+    let mut text = format!(
+        "\n## Capture\n\nOn the page of `perigee capture` (`capture.metrics.listen`), beside `{}`, `{}`\n\
+         and `process_*` of that process. A row for each value of a label stands where it has been counted or \
+         measured at least once.\n\n\
+         | Name | Kind | Labels and their values | Meaning |\n|---|---|---|---|\n",
+        BUILD_INFO.name, LOG_LINES_DROPPED.name
+    );
+    let mut row = |name: &str, kind: &str, labels: &[Label], meaning: &str| {
+        let labels: Vec<String> = labels.iter().map(with_values).collect();
+        let labels = labels.join("; ");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {meaning} |");
+    };
+    for metric in OF_CAPTURE {
+        row(metric.name, metric.kind.word(), &[], metric.help);
+    }
+    for metric in captured::ALL {
+        let (labels, meaning) = (metric.labels(), metric.meaning());
+        row(metric.name(), metric.kind(), labels, meaning);
+    }
+    text
+}
+
+/// `` `label`: `value` meaning, .. ``
+fn with_values(label: &Label) -> String {
+    let values = label.values.iter();
+    let values: Vec<String> = values
+        .map(|(value, means)| format!("`{value}` {means}"))
+        .collect();
+    format!("`{}`: {}", label.name, values.join(", "))
 }
 
 #[cfg(test)]
@@ -152,6 +192,18 @@ mod tests {
             if matches!(metric.unit, "bytes" | "seconds") {
                 assert!(metric.name.contains(metric.unit), "{}", metric.name);
             }
+        }
+    }
+
+    #[test]
+    fn what_capturing_counts_stands_in_the_documentation_with_the_values_of_its_labels() {
+        let text = capture_markdown();
+        let row = "| `perigee_capture_uploads_total` | counter | `outcome`: `ok` taken, `failed` not taken | \
+                   Streams of profiling data; what a failed one held is sent again. |\n";
+        assert!(text.contains(row), "{text}");
+        let known: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+        for metric in captured::ALL {
+            assert!(!known.contains(metric.name()), "{}", metric.name());
         }
     }
 

@@ -116,6 +116,7 @@ async fn t21_every_task_poll_gets_the_oaps_answer_byte_for_byte_and_is_made_once
             process: None,
             // An eBPF task for no process goes to whom has reported one.
             args: [("ProcessId".to_owned(), "p".to_owned())].into(),
+            unchecked: false,
         });
         // A task is handed to each asker once.
         let (path, request) = poll(kind, "direct");

@@ -15,7 +15,7 @@ mod programs;
 
 use capability::Capabilities;
 
-/// Something that a capture uses, or that explains why it may not.
+/// Something that a capture uses, or that explains why it may not. Each is tried on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thing {
     /// A program for perf events can be loaded.
@@ -83,6 +83,27 @@ impl Thing {
             Thing::UnprivilegedBpf => "bpf(2) for our user",
         }
     }
+
+    /// What is lost where it does not work; `None`: nothing.
+    pub fn lost_without(self) -> Option<&'static str> {
+        Some(match self {
+            Thing::Tracefs => return None,
+            Thing::PerfEventProgram | Thing::PerfEventAttach => "no samples by BPF",
+            Thing::Loop => "no stacks by unwind tables",
+            Thing::RingBuffer | Thing::Maps | Thing::UnprivilegedBpf => "nothing by BPF",
+            Thing::Switches => "no waits (off-CPU)",
+            Thing::ProcessEvents => "new processes are seen seconds later",
+            Thing::EveryCpu => "no samples by BPF, none of the kernel",
+            Thing::EveryCpuUser => "no samples of other users' processes",
+            Thing::OwnProcesses => "no samples where the lines above do not work either",
+            Thing::Btf | Thing::Lockdown => "no stacks by unwind tables, no waits (off-CPU)",
+            Thing::KernelSymbols => "the kernel's functions have no names",
+            Thing::Capabilities => "what the other lines say",
+            Thing::OtherProcesses => "other users' functions have no names",
+            Thing::Cgroups => "processes are not named by unit, container and pod",
+            Thing::LockedMemory => "BPF has no room",
+        })
+    }
 }
 
 impl Display for Thing {
@@ -134,6 +155,21 @@ impl Finding {
         self
     }
 
+    /// Whether it works, why not and what is lost by that, in words for somebody who knows nothing of it.
+    pub fn verdict(&self) -> String {
+        if self.works {
+            let because = self.because.as_ref().map(|it| format!(": {it}"));
+            return format!("works{}", because.unwrap_or_default());
+        }
+        match self.thing.lost_without() {
+            None => format!(
+                "does not work and is not needed: {}",
+                self.because.as_deref().unwrap_or_default()
+            ),
+            Some(lost) => format!("does not work: {}; without it: {lost}", self.reason()),
+        }
+    }
+
     /// `because; needs grant`, as far as there is either.
     pub fn reason(&self) -> String {
         let grant = self.grant.as_ref().map(|it| format!("needs {it}"));
@@ -149,12 +185,7 @@ impl Finding {
 
 impl Display for Finding {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let works = if self.works { "works" } else { "does not work" };
-        write!(f, "{}: {works}", self.thing)?;
-        match self.reason() {
-            reason if reason.is_empty() => Ok(()),
-            reason => write!(f, ": {reason}"),
-        }
+        write!(f, "{}: {}", self.thing, self.verdict())
     }
 }
 

@@ -4,7 +4,8 @@
 //! in one task, each the only owner of its state: `presence` reports processes, a poll asks for tasks,
 //! `runner` carries them out.
 //!
-//! - [`link`]: the connection. `presence`, [`report`]: which processes are known by which id.
+//! - [`link`]: the connection. `presence`, [`report`]: which processes are known by which id; `roll`
+//!   is what the log says of them.
 //! - [`task`]: commands. [`schedule`]: what runs when. `sessions`: what captures. [`upload`]: what is sent.
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::engine::Capture;
 pub mod link;
 mod presence;
 pub mod report;
+mod roll;
 mod runner;
 pub mod schedule;
 mod sessions;

@@ -49,6 +49,32 @@ impl Tier {
         (Tier::Off, steps)
     }
 
+    /// What it means for what is captured, for somebody who has never heard of it.
+    pub fn means(self, kind: Kind) -> &'static str {
+        match (self, kind) {
+            (Tier::Tables, Kind::OnCpu) => {
+                "samples of all programs and the kernel, with whole stacks however they were compiled"
+            }
+            (Tier::FramePointers, Kind::OnCpu) => {
+                "samples of all programs and the kernel; of programs compiled without frame pointers stacks are cut short"
+            }
+            (Tier::PerfRing, _) => {
+                "samples of all programs, of the kernel where that is allowed; costs more, deep stacks are cut short"
+            }
+            (Tier::OwnProcesses, _) => {
+                "samples of our own user's programs only, none of the kernel; costs more, deep stacks are cut short"
+            }
+            (Tier::Tables, Kind::OffCpu) => {
+                "waits of all programs, with whole stacks however they were compiled"
+            }
+            (Tier::FramePointers, Kind::OffCpu) => {
+                "waits of all programs; of those compiled without frame pointers stacks are cut short"
+            }
+            (Tier::Off, Kind::OnCpu) => "no samples are taken",
+            (Tier::Off, Kind::OffCpu) => "waits are not seen, they take BPF",
+        }
+    }
+
     /// Its value in [`metrics::TIER`].
     pub fn rank(self) -> u8 {
         self as u8
@@ -118,7 +144,7 @@ pub fn announce(kind: Kind, tier: Tier, steps: &[Step]) {
     } else {
         tracing::info!(kind = name, %tier, "capture by tier");
     }
-    ::metrics::gauge!(metrics::TIER, "kind" => name).set(f64::from(tier.rank()));
+    metrics::TIER.gauge(&[name]).set(f64::from(tier.rank()));
 }
 
 /// The value of the label.

@@ -6,12 +6,14 @@ use sw::EbpfProfilingStackType as StackType;
 use sw::access_log_kernel_log::Operation;
 use sw::access_log_protocol_logs::Protocol;
 use sw::connection_address::Address;
+use sw::ebpf_process_properties::Metadata;
 use sw::ebpf_profiling_data::Profiling as Stacks;
 use sw::ebpf_timestamp::Timestamp;
 use tonic::Status;
 
 use super::text::{hash_of, text_or};
 use super::{Filing, Names, Reader, decode_as};
+use crate::sink::processes::process_id;
 use crate::sink::stacks::{Datum, StackSum, Target};
 
 /// `EBPFAccessLogService`: node and connection hold until others come; without a connection an OAP
@@ -82,6 +84,43 @@ fn protocol_id(log: &sw::AccessLogProtocolLogs) -> String {
         None => None,
     };
     text_or(path.unwrap_or_default(), || hash_of(log))
+}
+
+/// `EBPFProcessService/reportProcesses`: each process of the list is one.
+#[derive(Default)]
+pub(super) struct Reports;
+
+impl Reader for Reports {
+    fn read(&mut self, bytes: &Bytes, filing: &mut Filing) -> Result<(), Status> {
+        let list: sw::EbpfProcessReportList = decode_as(bytes)?;
+        for metadata in list.processes.into_iter().filter_map(|it| it.metadata) {
+            let entity = match metadata {
+                Metadata::HostProcess(host) => host.entity,
+                Metadata::K8sProcess(pod) => pod.entity,
+            };
+            file_process(&entity.unwrap_or_default(), filing);
+        }
+        Ok(())
+    }
+}
+
+/// `EBPFProcessService/keepAlive`: the same.
+#[derive(Default)]
+pub(super) struct Pings;
+
+impl Reader for Pings {
+    fn read(&mut self, bytes: &Bytes, filing: &mut Filing) -> Result<(), Status> {
+        let list: sw::EbpfProcessPingPkgList = decode_as(bytes)?;
+        for process in list.processes {
+            file_process(&process.entity_metadata.unwrap_or_default(), filing);
+        }
+        Ok(())
+    }
+}
+
+fn file_process(entity: &sw::EbpfProcessEntityMetadata, filing: &mut Filing) {
+    let names = Names::new(&entity.service_name, &entity.instance_name);
+    filing.file(&names, || process_id(entity));
 }
 
 /// `EBPFProfilingService/collectProfilingData`: a task holds until the next; data before the first

@@ -19,23 +19,11 @@ impl Names {
 }
 
 /// Where service and instance are kept; of a list the first element speaks.
-const PLACES: [(&[&str], &[&str]); 10] = [
+const PLACES: [(&[&str], &[&str]); 7] = [
     (&["service"], &["serviceInstance"]),
     (&["metaData", "service"], &["metaData", "serviceInstance"]),
     (&["metadata", "service"], &["metadata", "serviceInstance"]),
     (&["serviceName"], &["instanceName"]),
-    (
-        &["processes", "hostProcess", "entity", "serviceName"],
-        &["processes", "hostProcess", "entity", "instanceName"],
-    ),
-    (
-        &["processes", "k8sProcess", "entity", "serviceName"],
-        &["processes", "k8sProcess", "entity", "instanceName"],
-    ),
-    (
-        &["processes", "entityMetadata", "serviceName"],
-        &["processes", "entityMetadata", "instanceName"],
-    ),
     (&["policies", "serviceName"], &[]),
     (&[], &["roverInstanceId"]),
     (

@@ -203,6 +203,30 @@ async fn every_poll_gets_its_kind_of_task() {
 }
 
 #[tokio::test]
+async fn a_task_that_nobody_can_run_is_refused_with_a_reason() {
+    let sink = controlled();
+    let post = |text: &str| {
+        let (text, sink) = (text.to_owned(), &sink);
+        async move { ask(sink, "POST", "/task", &text).await }
+    };
+    let bad = r#"{"kind":"ebpf","args":{"TargetType":"HEAP"}}"#;
+    let error = "args.TargetType: \"HEAP\" is not ON_CPU, OFF_CPU or NETWORK";
+    assert_eq!(post(bad).await, (400, json!({ "error": error })));
+    let unchecked = r#"{"kind":"ebpf","unchecked":true,"args":{"TargetType":"HEAP"}}"#;
+    assert_eq!(post(unchecked).await.0, 200);
+    // Nobody has reported anything: it is for those who come.
+    let shopp = r#"{"kind":"ebpf","service":"shopp"}"#;
+    assert_eq!(post(shopp).await.0, 200);
+    let mut client = Client::of(&sink).await;
+    ebpf::report(&mut client, "rover", "shop", "one").await;
+    let error = "args.ProcessId is missing, and no process that is reported has service \"shopp\"; there are shop/host/one";
+    assert_eq!(post(shopp).await, (400, json!({ "error": error })));
+    assert_eq!(post(r#"{"kind":"ebpf","service":"shop"}"#).await.0, 200);
+    let by_id = r#"{"kind":"ebpf","service":"shopp","args":{"ProcessId":"p"}}"#;
+    assert_eq!(post(by_id).await.0, 200);
+}
+
+#[tokio::test]
 async fn the_record_has_a_line_for_each_entry_before_its_answer() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("record");

@@ -223,7 +223,12 @@ fn entity(service: &str, process: &str) -> Option<sw::EbpfProcessEntityMetadata>
 }
 
 /// The agent reports the process; returns its id.
-async fn report(client: &mut Client, agent: &str, service: &str, process: &str) -> String {
+pub(super) async fn report(
+    client: &mut Client,
+    agent: &str,
+    service: &str,
+    process: &str,
+) -> String {
     let host = sw::EbpfHostProcessMetadata {
         entity: entity(service, process),
         pid: 7,
@@ -249,6 +254,38 @@ async fn ping(client: &mut Client, service: &str, process: &str) {
         ebpf_agent_id: String::new(),
     };
     client.call(PING, vec![encoded(&list)]).await.unwrap();
+}
+
+/// It was the first one's alone.
+#[tokio::test]
+async fn each_process_of_a_list_is_filed_under_its_own_names() {
+    let names = [("shop", "one"), ("bank", "two"), ("shop", "three")];
+    let host = |(service, process)| sw::EbpfProcessProperties {
+        metadata: Some(sw::ebpf_process_properties::Metadata::HostProcess(
+            sw::EbpfHostProcessMetadata {
+                entity: entity(service, process),
+                ..Default::default()
+            },
+        )),
+    };
+    let reported = sw::EbpfProcessReportList {
+        processes: names.map(host).to_vec(),
+        ..Default::default()
+    };
+    let alive = |(service, process)| sw::EbpfProcessPingPkg {
+        entity_metadata: entity(service, process),
+        ..Default::default()
+    };
+    let pinged = sw::EbpfProcessPingPkgList {
+        processes: names.map(alive).to_vec(),
+        ..Default::default()
+    };
+    for (path, message) in [(REPORT, encoded(&reported)), (PING, encoded(&pinged))] {
+        let (entries, state) = filed(path, vec![message]).await;
+        let services: Vec<_> = entries.iter().map(|(_, service, _)| &**service).collect();
+        assert_eq!(services, ["shop", "bank", "shop"], "{path}");
+        assert_eq!((state.messages, state.unnamed), (1, 0), "{path}");
+    }
 }
 
 /// Task and process of each command that the agent gets.

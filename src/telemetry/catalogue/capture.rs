@@ -1,4 +1,4 @@
-//! The metrics of `perigee capture` and of who runs it.
+//! The metrics of who runs `perigee capture`, and those of that process which are not of capturing itself.
 
 use super::{Metric, counter, gauge};
 
@@ -21,12 +21,15 @@ pub static CAPTURE_PAUSED: Metric = gauge(
     "perigee_capture_paused",
     "",
     &[],
-    "Whether the off-switch is on: 1 or 0. On the page of `perigee capture`.",
+    "Whether the off-switch is on: 1 or 0.",
 );
 /// `perigee_capture_possible`.
 pub static CAPTURE_POSSIBLE: Metric = gauge(
     "perigee_capture_possible",
     "",
     &[],
-    "Whether the machine lets `perigee capture` capture anything: 1 or 0; the log says why. On its page.",
+    "Whether the machine lets `perigee capture` capture anything: 1 or 0; the log says why.",
 );
+
+/// Those that only the page of `perigee capture` shows.
+pub(super) static OF_CAPTURE: [&Metric; 2] = [&CAPTURE_PAUSED, &CAPTURE_POSSIBLE];

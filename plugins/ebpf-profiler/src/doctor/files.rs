@@ -35,7 +35,7 @@ pub(super) fn tracefs(held: &Capabilities) -> Finding {
         if begin(&format!("/sys/kernel/debug/tracing/{EVENT}"), 1).is_ok() {
             return Finding::works(Thing::Tracefs).because("in /sys/kernel/debug/tracing");
         }
-        let because = format!("{}: it is not mounted; we do without", at(&event, &error));
+        let because = format!("{}: it is not mounted", at(&event, &error));
         let grant = format!("mount -t tracefs tracefs {TRACEFS}");
         return Finding::fails(Thing::Tracefs, because, Some(grant));
     }
@@ -100,10 +100,10 @@ pub(super) fn other_processes(held: &Capabilities) -> Finding {
             Finding::fails(Thing::OtherProcesses, at(&path, &error), Some(grant))
         }
         None if held.hold(trace) => Finding::works(Thing::OtherProcesses)
-            .because("not tried: there are none; CAP_SYS_PTRACE is held"),
+            .because("not tried, other users run nothing here; CAP_SYS_PTRACE is held"),
         None => Finding::fails(
             Thing::OtherProcesses,
-            "not tried: there are none that we see",
+            "not tried, we see no processes of other users",
             Some(trace.name().to_owned()),
         ),
     }
@@ -116,20 +116,21 @@ pub(super) fn lockdown(before: &[Finding]) -> Finding {
     let mode = match fs::read_to_string(LOCKDOWN) {
         Ok(modes) => chosen(&modes).map_or_else(|| modes.clone(), str::to_owned),
         Err(_) if is_empty("/sys/kernel/security") => {
-            "not known, securityfs is not mounted".to_owned()
+            "not told, securityfs is not mounted".to_owned()
         }
-        Err(error) => format!("not known, {}", at(LOCKDOWN, &error)),
+        Err(error) => format!("not told, {}", at(LOCKDOWN, &error)),
     };
-    let mode = format!("lockdown is {mode}");
+    let mode = format!("the mode of lockdown is {mode}");
     if let Some(program) = before
         .iter()
         .find(|it| it.thing == Thing::PerfEventProgram && !it.works)
     {
         let because = program.because.clone().unwrap_or_default();
-        return Finding::fails(THING, format!("{because}; {mode}"), program.grant.clone());
+        let because = format!("not tried, no program can be loaded ({because})");
+        return Finding::fails(THING, because, program.grant.clone());
     }
     match trial::load_kernel_reader() {
-        Ok(_) => Finding::works(THING).because(mode),
+        Ok(_) => Finding::works(THING).because(format!("tried; {mode}")),
         Err(failure) => {
             let grant = "lockdown=integrity (or none) on the kernel's command line";
             Finding::fails(THING, format!("{failure}; {mode}"), Some(grant.to_owned()))

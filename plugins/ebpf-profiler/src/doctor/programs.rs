@@ -110,24 +110,25 @@ pub(super) fn locked_memory(before: &[Finding]) -> Finding {
     const ENOUGH: u64 = 64 << 20;
     const THING: Thing = Thing::LockedMemory;
     let Some(limit) = getrlimit(Resource::Memlock).current else {
-        return Finding::works(THING).because("there is none");
+        return Finding::works(THING).because("there is no limit");
     };
     if limit >= ENOUGH {
-        return Finding::works(THING).because(format!("it is {limit} bytes"));
+        return Finding::works(THING).because(format!("the limit (ulimit -l) is {limit} bytes"));
     }
     if let Some(maps) = before
         .iter()
         .find(|it| it.thing == Thing::Maps && !it.works)
     {
-        return Finding {
-            thing: THING,
-            ..maps.clone()
-        };
+        let because = maps.because.clone().unwrap_or_default();
+        let because = format!("not tried, no map can be made ({because})");
+        return Finding::fails(THING, because, maps.grant.clone());
     }
     // A half more, since the kernel that counts it counts pages and its own structures too.
     let bytes = u32::try_from(limit + limit / 2 + 4096).unwrap_or(u32::MAX);
     match trial::create_array(bytes) {
-        Ok(_) => Finding::works(THING).because(format!("it is {limit} bytes and does not bind")),
+        Ok(_) => Finding::works(THING).because(format!(
+            "tried; the limit (ulimit -l) of {limit} bytes does not hold for them"
+        )),
         Err(failure) => {
             let because = format!("{failure} for {bytes} bytes; the limit is {limit}");
             let grant = "LimitMEMLOCK=infinity (ulimit -l unlimited) or CAP_SYS_RESOURCE";

@@ -68,12 +68,15 @@ fn a_finding_is_one_line_with_what_to_grant() {
     let grant = Some("CAP_BPF+CAP_PERFMON".to_owned());
     let finding = Finding::fails(PerfEventProgram, "bpf(PROG_LOAD): EPERM", grant);
     let line = "BPF program for perf events: does not work: bpf(PROG_LOAD): EPERM; \
-                needs CAP_BPF+CAP_PERFMON";
+                needs CAP_BPF+CAP_PERFMON; without it: no samples by BPF";
     assert_eq!(finding.to_string(), line);
     assert_eq!(
         Finding::works(Btf).to_string(),
         "types of the kernel (BTF): works"
     );
+    let mounted = Some("mount -t tracefs tracefs /sys/kernel/tracing".to_owned());
+    let line = Finding::fails(Tracefs, "ENOENT", mounted).to_string();
+    assert_eq!(line, "tracefs: does not work and is not needed: ENOENT");
     let json = serde_json::to_value(&finding).expect("it can be written");
     assert_eq!(json["thing"], "BPF program for perf events");
 }

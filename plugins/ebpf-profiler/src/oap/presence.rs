@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::link::Link;
 use super::report::Processes;
+use super::roll::Roll;
 use super::schedule::Known;
 use super::{Settings, Stop};
 use crate::discovery::Entity;
@@ -23,6 +23,7 @@ pub(super) struct Presence {
     entities: watch::Receiver<Arc<[Entity]>>,
     known: watch::Sender<Arc<Known>>,
     processes: Processes,
+    roll: Roll,
     heartbeat: Duration,
     full_report: u32,
     pause: Duration,
@@ -43,6 +44,7 @@ impl Presence {
             entities,
             known,
             processes: Processes::new(agent.to_owned(), settings.profilable),
+            roll: Roll::new(Instant::now()),
             heartbeat: settings.heartbeat,
             full_report: settings.full_report.max(1),
             pause: settings.pause,
@@ -66,9 +68,11 @@ impl Presence {
         self.look();
         loop {
             let has_news = self.processes.has_news();
+            let due = self.roll.due();
             tokio::select! {
                 biased;
                 () = changed(&mut self.entities) => self.look(),
+                () = sleep_until(due.unwrap_or(self.next_report)), if due.is_some() => self.say(),
                 _ = beats.tick() => {
                     beat = beat.wrapping_add(1);
                     self.heartbeat(beat).await;
@@ -82,8 +86,14 @@ impl Presence {
     fn look(&mut self) {
         let entities = Arc::clone(&self.entities.borrow_and_update());
         self.processes.set(&entities);
-        gauge!(ENTITIES).set(self.processes.len() as f64);
+        self.roll.set(&entities);
+        ENTITIES.gauge(&[]).set(self.processes.len() as f64);
         self.publish();
+    }
+
+    fn say(&mut self) {
+        let said = self.roll.say(Instant::now());
+        tracing::info!(processes = said.processes, services = %said.services, "processes are reported");
     }
 
     async fn heartbeat(&mut self, beat: u32) {
@@ -156,7 +166,7 @@ impl Presence {
 }
 
 fn counted(method: &'static str, outcome: &'static str) {
-    counter!(REPORTS, "method" => method, "outcome" => outcome).increment(1);
+    REPORTS.counter(&[method, outcome]).increment(1);
 }
 
 /// cancel-safe: nothing is marked as seen. Never comes when nobody will change it any more.

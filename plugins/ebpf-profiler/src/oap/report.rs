@@ -15,7 +15,7 @@ use perigee_proto::skywalking::v3 as sw;
 use sw::ebpf_process_downstream::Process;
 use sw::ebpf_process_properties::Metadata;
 
-use super::schedule::Known;
+use super::schedule::{Here, Known};
 use crate::discovery::{Entity, Place};
 
 /// Most processes in one report.
@@ -46,6 +46,7 @@ pub struct Processes {
 #[derive(Debug)]
 struct Entry {
     entity: Entity,
+    name: Arc<str>,
     id: Option<Arc<str>>,
     asked: Asked,
     pinged: bool,
@@ -80,6 +81,7 @@ impl Processes {
                 Some(entry) if entry.entity == *entity => entry,
                 was => Entry {
                     entity: entity.clone(),
+                    name: name_of(entity),
                     id: was
                         .and_then(|was| was.id)
                         .or_else(|| self.ids.get(&made_of(&key)).cloned()),
@@ -214,17 +216,25 @@ impl Processes {
         }
     }
 
-    /// PIDs by id.
+    /// PIDs and names by id.
     pub fn known(&self) -> Known {
         let mut known = Known::new();
         for entry in self.entries.values() {
             if let Some(id) = &entry.id {
-                let pids = known.entry(Arc::clone(id)).or_default();
-                pids.insert(entry.entity.pid);
+                let here = known.entry(Arc::clone(id)).or_insert_with(|| Here {
+                    name: Arc::clone(&entry.name),
+                    pids: BTreeSet::new(),
+                });
+                here.pids.insert(entry.entity.pid);
             }
         }
         known
     }
+}
+
+fn name_of(entity: &Entity) -> Arc<str> {
+    let names = [&entity.service, &entity.instance, &entity.process];
+    Arc::from(names.map(String::as_str).join("/"))
 }
 
 fn key_of(entity: &Entity) -> Key {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
-use metrics::{counter, gauge};
 use perigee_proto::skywalking::v3::Command;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -48,6 +47,8 @@ pub(super) struct Runner {
 /// A job under way.
 struct Running {
     kind: Kind,
+    /// Of its process, which may be gone when the job ends.
+    name: Arc<str>,
     /// Its part of the targets.
     pids: BTreeSet<u32>,
 }
@@ -108,7 +109,7 @@ impl Runner {
             tracing::warn!(farewell = ?self.farewell, "ending before all samples of tasks were taken");
         }
         dropped("stopped", self.outbox.outstanding());
-        gauge!(TASKS_RUNNING).set(0.0);
+        TASKS_RUNNING.gauge(&[]).set(0.0);
     }
 
     fn learn(&mut self, commands: &[Command]) {
@@ -126,7 +127,10 @@ impl Runner {
                 match why {
                     // Nothing was missed that we could have done: an OAP keeps telling old tasks.
                     NotTaken::Over => tracing::debug!(%task, %process, "not run: {why}"),
-                    NotTaken::Full => self.refuse("full", &not_run(&task, &process, &why)),
+                    NotTaken::Full => {
+                        let told = not_run(&task, &self.called(&process), &why);
+                        self.refuse("full", &told);
+                    }
                 }
             }
         }
@@ -135,7 +139,7 @@ impl Runner {
     /// Counts and says a refusal once, however often its command comes.
     fn refuse(&mut self, reason: &'static str, told: &str) {
         if self.told.put(told.to_owned(), ()).is_none() {
-            counter!(TASKS_REFUSED, "reason" => reason).increment(1);
+            TASKS_REFUSED.counter(&[reason]).increment(1);
             tracing::warn!(reason, "{told}");
         }
     }
@@ -144,7 +148,7 @@ impl Runner {
     async fn follow(&mut self) {
         let known = Arc::clone(&self.known.borrow_and_update());
         for kind in KINDS {
-            let pids_of = |job: &Job| known.get(&job.process).cloned().unwrap_or_default();
+            let pids_of = |job: &Job| pids(&known, job);
             let of_kind = self
                 .running
                 .iter()
@@ -185,7 +189,8 @@ impl Runner {
                     self.refuse("over", &told);
                 }
                 Step::Failed(Job { task, process }, why) => {
-                    self.refuse("capture", &not_run(&task, &process, &why));
+                    let told = not_run(&task, &self.called(&process), &why);
+                    self.refuse("capture", &told);
                 }
             }
         }
@@ -197,10 +202,10 @@ impl Runner {
             }
         }
         for (job, kind) in beginnings {
-            let pids = known.get(&job.process).cloned().unwrap_or_default();
+            let pids = pids(&known, &job);
             self.begin(job, kind, pids).await;
         }
-        gauge!(TASKS_RUNNING).set(self.running.len() as f64);
+        TASKS_RUNNING.gauge(&[]).set(self.running.len() as f64);
     }
 
     async fn begin(&mut self, job: Job, kind: Kind, pids: BTreeSet<u32>) {
@@ -213,14 +218,19 @@ impl Runner {
         self.schedule.began(&job, now());
         self.outbox
             .open(&job, kind, milliseconds(SystemTime::now()));
-        tracing::info!(task = %job.task, process = %job.process, ?pids, ?kind, "profiling task begins");
-        self.running.insert(job, Running { kind, pids });
+        let known = self.known.borrow();
+        let name = known.get(&job.process).map(|here| Arc::clone(&here.name));
+        drop(known);
+        let name = name.unwrap_or_default();
+        tracing::info!(task = %job.task, process = %job.process, %name, ?pids, ?kind, "profiling task begins");
+        self.running.insert(job, Running { kind, name, pids });
     }
 
     /// What cannot begin now may be able to at another flush.
     fn postpone(&mut self, job: &Job, refused: &Refused) {
         let Job { task, process } = job;
-        let told = format!("task {task:?}: not begun yet for process {process:?}: {refused}");
+        let process = self.called(process);
+        let told = format!("task {task:?}: not begun yet for process {process}: {refused}");
         if self.told.put(told.clone(), ()).is_none() {
             tracing::warn!("{told}");
         }
@@ -243,9 +253,10 @@ impl Runner {
             self.collect(kind).await;
         }
         for job in jobs {
-            self.running.remove(job);
+            let running = self.running.remove(job);
             self.outbox.end(job, Instant::now());
-            tracing::info!(task = %job.task, process = %job.process, "profiling task ends");
+            let name = running.map(|running| running.name).unwrap_or_default();
+            tracing::info!(task = %job.task, process = %job.process, %name, "profiling task ends");
         }
         for kind in KINDS {
             let targets = self.targets(kind);
@@ -254,6 +265,14 @@ impl Runner {
             }
         }
         self.send();
+    }
+
+    /// A process's id, and its name if it is here.
+    fn called(&self, process: &str) -> String {
+        match self.known.borrow().get(process) {
+            Some(here) => format!("{process:?} ({})", here.name),
+            None => format!("{process:?}"),
+        }
     }
 
     fn targets(&self, kind: Kind) -> BTreeSet<u32> {
@@ -313,7 +332,7 @@ impl Runner {
             return;
         };
         let outcome = if answer.is_ok() { "ok" } else { "failed" };
-        counter!(UPLOADS, "outcome" => outcome).increment(1);
+        UPLOADS.counter(&[outcome]).increment(1);
         if answer.is_ok() {
             self.outbox.delivered(&contents);
             self.send_next();
@@ -349,12 +368,17 @@ async fn answered(uploading: &mut Option<Uploading>) -> Result<(), Status> {
 }
 
 fn not_run(task: &str, process: &str, why: &dyn Display) -> String {
-    format!("task {task:?}: not run for process {process:?}: {why}")
+    format!("task {task:?}: not run for process {process}: {why}")
+}
+
+fn pids(known: &Known, job: &Job) -> BTreeSet<u32> {
+    let here = known.get(&job.process);
+    here.map(|here| here.pids.clone()).unwrap_or_default()
 }
 
 fn dropped(reason: &'static str, samples: u64) {
     if samples > 0 {
-        counter!(SAMPLES_DROPPED, "reason" => reason).increment(samples);
+        SAMPLES_DROPPED.counter(&[reason]).increment(samples);
         tracing::warn!(reason, samples, "samples of tasks are lost");
     }
 }

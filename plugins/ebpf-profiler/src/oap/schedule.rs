@@ -44,8 +44,17 @@ pub struct Job {
     pub process: Arc<str>,
 }
 
-/// The processes that have an id, with their PIDs.
-pub type Known = BTreeMap<Arc<str>, BTreeSet<u32>>;
+/// The processes that have an id, by it.
+pub type Known = BTreeMap<Arc<str>, Here>;
+
+/// What bears one id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// For logs: service, instance and process.
+    pub name: Arc<str>,
+    /// More than one where programs run under the same names.
+    pub pids: BTreeSet<u32>,
+}
 
 /// Something to be done now.
 #[derive(Clone, Debug, PartialEq, Eq)]

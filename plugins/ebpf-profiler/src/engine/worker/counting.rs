@@ -188,7 +188,7 @@ fn export(counters: &Counters, rules_lost: u64) {
         ("unknown", counters.too_many),
     ];
     for (reason, count) in lost {
-        ::metrics::counter!(metrics::SAMPLES_LOST, "reason" => reason).absolute(count);
+        metrics::SAMPLES_LOST.counter(&[reason]).absolute(count);
     }
     let incomplete = [
         ("unreadable", counters.unreadable),
@@ -196,8 +196,10 @@ fn export(counters: &Counters, rules_lost: u64) {
         ("frame_pointer", counters.lost),
     ];
     for (reason, count) in incomplete {
-        ::metrics::counter!(metrics::STACKS_INCOMPLETE, "reason" => reason).absolute(count);
+        metrics::STACKS_INCOMPLETE
+            .counter(&[reason])
+            .absolute(count);
     }
     // Beyond 2^53 nobody counts.
-    ::metrics::gauge!(metrics::RULES_LOST).set(rules_lost as f64);
+    metrics::RULES_LOST.gauge(&[]).set(rules_lost as f64);
 }

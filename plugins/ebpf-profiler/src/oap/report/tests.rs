@@ -123,7 +123,7 @@ fn answers_are_matched_by_pid_and_names() {
     ]);
     report(&mut processes, |_| true);
     let known = processes.known();
-    let pids = |id: &str| known[id].iter().copied().collect::<Vec<_>>();
+    let pids = |id: &str| known[id].pids.iter().copied().collect::<Vec<_>>();
     assert_eq!(pids("id of web"), [7, 8]);
     assert_eq!(pids("id of web mesh"), [7]);
     assert_eq!(pids("pod's 9"), [9]);
@@ -262,7 +262,7 @@ fn a_process_started_anew_under_the_same_names_keeps_its_id() {
     processes.set(&[entity(2, "web")]);
     let known = processes.known();
     assert_eq!(known.keys().cloned().collect::<Vec<_>>(), before);
-    assert!(known.values().all(|pids| pids.contains(&2)));
+    assert!(known.values().all(|it| it.pids.contains(&2)));
 }
 
 #[test]
@@ -273,9 +273,11 @@ fn a_process_that_was_away_has_its_id_when_it_comes_back_and_is_reported() {
     assert!(processes.known().is_empty());
     processes.set(&[entity(2, "web"), entity(3, "db")]);
     let known = processes.known();
-    assert_eq!(
-        known.into_iter().collect::<Vec<_>>(),
-        [("id of web".into(), BTreeSet::from([2]))]
-    );
+    let known: Vec<_> = known.into_iter().collect();
+    let here = Here {
+        name: "shop/host-1/web".into(),
+        pids: BTreeSet::from([2]),
+    };
+    assert_eq!(known, [("id of web".into(), here)]);
     assert_eq!(report(&mut processes, |_| true), [2, 3]);
 }

@@ -45,7 +45,13 @@ fn known(processes: &[&str]) -> Known {
     let pids = |number: usize| BTreeSet::from([u32::try_from(number).unwrap()]);
     let known = processes.iter().enumerate();
     known
-        .map(|(number, id)| (Arc::from(*id), pids(number)))
+        .map(|(number, id)| {
+            let here = Here {
+                name: Arc::from(*id),
+                pids: pids(number),
+            };
+            (Arc::from(*id), here)
+        })
         .collect()
 }
 
