@@ -50,26 +50,33 @@ mod tests {
         }
 
         fn line(&self, message: &str) -> Value {
+            let [line] = self.lines([message]);
+            line
+        }
+
+        /// The next line of each of these messages: two processes write them in any order.
+        fn lines<const N: usize>(&self, messages: [&str; N]) -> [Value; N] {
             let until = Instant::now() + PATIENCE;
+            let mut found = messages.map(|_| None);
             let mut seen = Vec::new();
-            loop {
+            while found.iter().any(Option::is_none) {
                 let left = until.saturating_duration_since(Instant::now());
                 let Ok(line) = self.log.recv_timeout(left) else {
-                    panic!("no {message:?} in {seen:#?}");
+                    panic!("not all of {messages:?} in {seen:#?}");
                 };
-                if line["message"] == message {
-                    return line;
+                let mut wanted = messages.iter().zip(&mut found);
+                match wanted
+                    .find(|(message, found)| found.is_none() && line["message"] == **message)
+                {
+                    Some((_, found)) => *found = Some(line),
+                    None => seen.push(line),
                 }
-                seen.push(line);
             }
+            found.map(Option::unwrap)
         }
 
         fn address(&self, message: &str) -> SocketAddr {
-            self.line(message)["address"]
-                .as_str()
-                .unwrap()
-                .parse()
-                .unwrap()
+            address_of(&self.line(message))
         }
 
         fn tell(&self, signal: Signal) {
@@ -158,6 +165,16 @@ capture: {{enabled: true, {capture}}}
     const ANYWHERE: &str = "metrics: {listen: '127.0.0.1:0'}";
 
     /// The pid of the child that has just started.
+    fn address_of(line: &Value) -> SocketAddr {
+        line["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The child's PID and where its page is, once it serves that.
+    fn serving_child(gateway: &Running) -> (u64, SocketAddr) {
+        let [started, served] = gateway.lines(["capture started", "metrics and health are served"]);
+        (started["pid"].as_u64().unwrap(), address_of(&served))
+    }
+
     fn child(gateway: &Running) -> u64 {
         gateway.line("capture started")["pid"].as_u64().unwrap()
     }
@@ -228,15 +245,13 @@ capture: {{enabled: true, {capture}}}
         let directory = tempfile::tempdir().unwrap();
         let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
         let address = gateway.address("listening");
-        let first = child(&gateway);
+        let (first, _) = serving_child(&gateway);
         let caller = Caller::start(address);
-        gateway.line("metrics and health are served");
         tell(first, Signal::KILL);
         let ended = gateway.line("capture has ended");
         assert_eq!(ended["reason"], "signal: 9 (SIGKILL)", "{ended}");
-        let second = child(&gateway);
+        let (second, _) = serving_child(&gateway);
         assert_ne!(first, second);
-        gateway.line("metrics and health are served");
         let answered = caller.stop();
         assert!(answered > 10, "{answered}");
     }
@@ -245,8 +260,7 @@ capture: {{enabled: true, {capture}}}
     fn a_killed_gateway_takes_its_child_with_it() {
         let directory = tempfile::tempdir().unwrap();
         let mut gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
-        child(&gateway);
-        gateway.line("metrics and health are served");
+        serving_child(&gateway);
         gateway.tell(Signal::KILL);
         assert_eq!(gateway.wait(), None);
         // The child has the same log open for as long as it lives.
@@ -257,8 +271,7 @@ capture: {{enabled: true, {capture}}}
     fn a_gateway_that_is_told_to_stop_stops_its_child_first() {
         let directory = tempfile::tempdir().unwrap();
         let mut gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
-        child(&gateway);
-        gateway.line("metrics and health are served");
+        serving_child(&gateway);
         gateway.tell(Signal::TERM);
         let told = gateway.line("told to stop");
         assert_eq!(told["signal"], "SIGTERM");
@@ -307,8 +320,7 @@ capture: {{enabled: true, {capture}}}
         let directory = tempfile::tempdir().unwrap();
         let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
         let address = gateway.address("listening");
-        let child = child(&gateway);
-        gateway.line("metrics and health are served");
+        let (child, _) = serving_child(&gateway);
         // A connection of an agent, besides those that listen.
         let agent = TcpStream::connect(address).unwrap();
         let (ours, its) = (sockets(gateway.child.id().into()), sockets(child));
@@ -361,8 +373,7 @@ capture: {{enabled: true, {capture}}}
         assert!(get(metrics, "/readyz").starts_with("HTTP/1.1 200"));
         assert!(metric(metrics, "perigee_capture_child_up").abs() < 0.5);
         drop(taken);
-        child(&gateway);
-        gateway.line("metrics and health are served");
+        serving_child(&gateway);
         assert!(metric(metrics, "perigee_capture_child_up") > 0.5);
         let restarts = metric(metrics, "perigee_capture_child_restarts_total");
         assert!((restarts - 1.0).abs() < 0.5, "{restarts}");
@@ -426,8 +437,7 @@ capture: {{enabled: true, {capture}}}
     fn a_gateway_passes_the_off_switch_on() {
         let directory = tempfile::tempdir().unwrap();
         let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
-        child(&gateway);
-        gateway.line("metrics and health are served");
+        serving_child(&gateway);
         gateway.tell(Signal::USR1);
         gateway.line("told to pause");
     }
@@ -437,13 +447,11 @@ capture: {{enabled: true, {capture}}}
         let directory = tempfile::tempdir().unwrap();
         let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
         gateway.line("listening");
-        let first = child(&gateway);
-        gateway.address("metrics and health are served");
+        let (first, _) = serving_child(&gateway);
         gateway.tell(Signal::USR1);
         gateway.line("told to pause");
         tell(first, Signal::KILL);
-        child(&gateway);
-        let address = gateway.address("metrics and health are served");
+        let (_, address) = serving_child(&gateway);
         assert!(metric(address, "perigee_capture_paused") > 0.5);
     }
 
@@ -452,13 +460,11 @@ capture: {{enabled: true, {capture}}}
         let directory = tempfile::tempdir().unwrap();
         let gateway = Running::start(directory.path(), &gateway(ANYWHERE), &["start"]);
         gateway.line("listening");
-        let first = child(&gateway);
-        gateway.address("metrics and health are served");
+        let (first, _) = serving_child(&gateway);
         tell(first, Signal::KILL);
         gateway.line("capture has ended");
         gateway.tell(Signal::USR1);
-        child(&gateway);
-        let address = gateway.address("metrics and health are served");
+        let (_, address) = serving_child(&gateway);
         assert!(metric(address, "perigee_capture_paused") > 0.5);
     }
 
