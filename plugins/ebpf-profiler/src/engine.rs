@@ -92,7 +92,9 @@ pub struct Settings {
     pub proc: PathBuf,
     /// Share of one core that capturing may take, in percent; 0 is no limit.
     pub cpu_percent: f64,
-    /// Memory that capturing may take, the kernel's maps included.
+    /// Memory that capturing may take, the kernel's maps included. With BPF: three eighths for unwind tables, an eighth
+    /// for what each session has collected; with rings a quarter for tables, one for the rings, one for sessions.
+    /// A quarter is left to what has been taken and not been sent ([`crate::oap::Settings::memory`]).
     pub memory_bytes: u64,
     /// Who may be looked at.
     pub access: Access,

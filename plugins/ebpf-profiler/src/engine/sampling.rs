@@ -99,7 +99,7 @@ impl Worker {
         Self {
             tier,
             memory,
-            walker: Walker::new(proc, access, memory_bytes / 2),
+            walker: Walker::new(proc, access, memory_bytes / 4),
             naming: Naming::default(),
             budget: Budget::new(cpu_percent),
             sessions: HashMap::new(),

@@ -74,7 +74,7 @@ impl Worker {
         Self {
             programs,
             processes: Processes::new(Proc::at(&settings.proc), Limits::default()),
-            placement: Placement::new(settings.memory_bytes / 2),
+            placement: Placement::new(settings.memory_bytes / 8 * 3),
             dictionary: Dictionary::new(settings.memory_share(64)),
             naming: Naming::default(),
             wanted: Wanted::default(),

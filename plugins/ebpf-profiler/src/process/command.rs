@@ -27,7 +27,7 @@ pub fn line(arguments: &[String], comm: &str) -> String {
     typed(arguments).unwrap_or_else(|| comm.to_owned())
 }
 
-/// The [`line`] of a process.
+/// The [`line()`] of a process.
 ///
 /// # Errors
 /// The process is gone, or `/proc` is not readable.
