@@ -129,6 +129,16 @@ static __always_inline __u32 exec_of(const struct task_struct *task)
 	return (__u32)task->self_exec_id << COUNT_EXEC_SHIFT;
 }
 
+/* The same of the current process, for kernels that do not let programs read it directly. */
+static __always_inline __u32 read_exec(void)
+{
+	struct task_struct *task = bpf_get_current_task();
+	__u64 times = 0;
+
+	bpf_probe_read_kernel(&times, sizeof(times), &task->self_exec_id);
+	return (__u32)times << COUNT_EXEC_SHIFT;
+}
+
 static __always_inline struct target *find_target(const struct settings *set, __u32 tgid, __u32 period)
 {
 	struct target_key key = { .tgid = tgid, .period = period };
@@ -337,11 +347,11 @@ static __always_inline __u64 user_frames(void *ctx, struct room *room, __u32 num
 	return remember(number, 0, tgid, hash_of(out, 0));
 }
 
-static __always_inline void tell(__u32 kind, __u32 tgid, __u64 flags)
+static __always_inline long tell(__u32 kind, __u32 tgid, __u64 flags)
 {
 	struct event event = { .kind = kind, .tgid = tgid };
 
-	bpf_ringbuf_output(&events, &event, sizeof(event), flags);
+	return bpf_ringbuf_output(&events, &event, sizeof(event), flags);
 }
 
 static __always_inline void add(struct counters *mine, const struct count_key *key, __u64 nanos)
@@ -393,6 +403,7 @@ static __always_inline int sample(struct bpf_perf_event_data *ctx, const bool ta
 			return 0;
 	}
 	if (!tables) {
+		key.flags = read_exec();
 		key.user = user_frames(ctx, room, ROOM_SAMPLE, tgid);
 	} else {
 		task = bpf_get_current_task_btf();
@@ -553,11 +564,15 @@ int process_exec(__u64 *args)
 	struct task_struct *task = (struct task_struct *)args[0];
 	__u32 tgid = task->tgid;
 	struct exec_event event = { .head = { .kind = EVENT_EXEC, .tgid = tgid }, .exec = exec_of(task) };
+	struct counters *mine = my_counters();
 	struct settings *set = my_settings();
 	bool watched = set && set->watch_exec, was_known = !bpf_map_delete_elem(&processes, &tgid);
 
-	if (watched || was_known)
-		bpf_ringbuf_output(&events, &event, sizeof(event), watched ? BPF_RB_FORCE_WAKEUP : wake());
+	if (!watched && !was_known)
+		return 0;
+	bpf_get_current_comm(event.comm, sizeof(event.comm));
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), watched ? BPF_RB_FORCE_WAKEUP : wake()) && mine)
+		mine->untold++;
 	return 0;
 }
 
@@ -567,12 +582,14 @@ int process_exit(__u64 *args)
 {
 	struct task_struct *task = (struct task_struct *)args[0];
 	__u32 tgid = task->tgid, tid = task->pid;
+	struct counters *mine = my_counters();
 	struct settings *set = my_settings();
 
 	bpf_map_delete_elem(&waits, &tid);
 	if (task->signal->live.counter > 0)
 		return 0;
-	if (bpf_map_delete_elem(&processes, &tgid) == 0 || (set && set->watch_exec))
-		tell(EVENT_EXIT, tgid, wake());
+	if ((bpf_map_delete_elem(&processes, &tgid) == 0 || (set && set->watch_exec)) &&
+	    tell(EVENT_EXIT, tgid, wake()) && mine)
+		mine->untold++;
 	return 0;
 }

@@ -46,7 +46,9 @@ static long (*bpf_probe_read_user)(void *dst, __u32 size, const void *from) = (v
 static long (*bpf_probe_read_kernel)(void *dst, __u32 size, const void *from) = (void *)113;
 static long (*bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flags) = (void *)130;
 static __u64 (*bpf_ringbuf_query)(void *ring, __u64 what) = (void *)134;
+static struct task_struct *(*bpf_get_current_task)(void) = (void *)35;
 static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
+static long (*bpf_get_current_comm)(void *buf, __u32 size) = (void *)16;
 static long (*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
 static long (*bpf_loop)(__u32 times, void *callback, void *ctx, __u64 flags) = (void *)181;
 

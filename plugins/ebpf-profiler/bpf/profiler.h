@@ -113,6 +113,7 @@ struct event {
 struct exec_event {
 	struct event head;
 	__u32 exec, padding;
+	char comm[16];
 };
 
 /* A process began as a copy of another. */
@@ -163,6 +164,7 @@ struct counters {
 	__u64 lost;
 	__u64 inserted;	     /* stacks that were counted for the first time */
 	__u64 too_many;	     /* samples of unknown processes that were not copied: there were too many */
+	__u64 untold;	     /* starts and ends of programs that user space was not told of */
 };
-_Static_assert(sizeof(struct counters) == 80, "counters: fixed layout");
+_Static_assert(sizeof(struct counters) == 88, "counters: fixed layout");
 #endif

@@ -289,3 +289,30 @@ fn a_sample_from_before_exec_has_the_name_that_the_process_had_then() {
         "{shell:?} of the shell"
     );
 }
+
+#[test]
+fn the_end_of_a_short_program_has_its_name_and_not_its_parents() {
+    let Some(kernel) = kernel(Settings::default()) else {
+        return;
+    };
+    let program = Program::shell("while :; do /bin/true; done");
+    let mut session = kernel
+        .start(&request(Kind::OnCpu, Targets::All, 1))
+        .expect("start");
+    secs(4.0);
+    let profile = session.take();
+    let (mut own, mut parents) = (0, 0);
+    for stack in &profile.stacks {
+        let process = &profile.processes[stack.process as usize];
+        let ends = profile.frames_of(stack).any(|it| &*it.name == "do_exit");
+        if ends && process.pid != program.0.id() {
+            match &*process.name {
+                "true" => own += stack.count,
+                "sh" => parents += stack.count,
+                _ => {}
+            }
+        }
+    }
+    assert!(own > 20, "{own} of its own");
+    assert!(parents * 20 < own, "{parents} of the parent's, {own} own");
+}

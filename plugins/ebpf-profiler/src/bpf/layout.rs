@@ -190,6 +190,8 @@ pub struct Counters {
     pub inserted: u64,
     /// Samples of unknown processes that were not copied because there were too many.
     pub too_many: u64,
+    /// Starts and ends of programs that we were not told of.
+    pub untold: u64,
 }
 
 /// Two words of an arena.
@@ -201,8 +203,14 @@ const _: () = assert!(size_of::<Rule>() == 16);
 const _: () = assert!(size_of::<Mapping>() == 40);
 const _: () = assert!(size_of::<Process>() == 16);
 const _: () = assert!(size_of::<CountKey>() == 32);
-const _: () = assert!(size_of::<Counters>() == 80);
+const _: () = assert!(size_of::<Counters>() == 88);
 const _: () = assert!(size_of::<Settings>() == 16);
+
+/// A name of the kernel's: zeros follow it.
+fn name(bytes: &[u8]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
 
 macro_rules! plain {
     ($($name:ty),*) => {
@@ -232,8 +240,15 @@ pub enum Event {
     },
     /// A stack that the programs could not walk because they did not know the process, or not all of it.
     Copy(Box<Copied>),
-    /// A process began another program, the one of this number ([`CountKey::program`]).
-    Exec(u32, u32),
+    /// A process began another program.
+    Exec {
+        /// The process.
+        pid: u32,
+        /// The program's number, as of [`CountKey::program`].
+        program: u32,
+        /// The kernel's short name of it.
+        name: String,
+    },
     /// A process ended.
     Exit(u32),
     /// A process began as a copy of another: child, parent.
@@ -303,7 +318,11 @@ impl Event {
                     stack: bytes.get(80..80 + length)?.to_vec(),
                 }))
             }
-            3 => Self::Exec(pid, u32_at(8)? >> EXEC_SHIFT),
+            3 => Self::Exec {
+                pid,
+                program: u32_at(8)? >> EXEC_SHIFT,
+                name: name(bytes.get(16..32)?),
+            },
             4 => Self::Exit(pid),
             5 => Self::Fork(pid, u32_at(8)?),
             6 => Self::Counts,

@@ -169,6 +169,12 @@ impl Programs {
         })
     }
 
+    /// How the programs find a frame's caller.
+    #[must_use]
+    pub fn walker(&self) -> Walker {
+        self.walk
+    }
+
     /// Has every CPU sampled each `period`.
     ///
     /// # Errors
@@ -202,7 +208,7 @@ impl Programs {
         clocks: &mut BTreeMap<u32, OwnedFd>,
     ) -> Result<(), KernelError> {
         let cpus = perf::online_cpus().map_err(failed("list of CPUs"))?;
-        // It does not go on when its CPU comes back.
+        // It does not go on when its CPU comes back. One that went and came since the last look is not noticed.
         clocks.retain(|cpu, _| cpus.contains(cpu));
         let program = self.sampler()?.fd().map_err(failed("on-CPU program"))?;
         for cpu in cpus {
@@ -341,6 +347,12 @@ impl Programs {
             PollFd::new(&self.events, PollFlags::IN),
             PollFd::new(wake, PollFlags::IN),
         ];
+        // The kernel does not wake us for what we have read.
+        let timeout = if self.aside.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -47,6 +47,7 @@ impl Naming {
         now: Instant,
     ) {
         let mut seen = HashSet::new();
+        debug_assert!(stacks.len() <= AT_ONCE, "{} at once", stacks.len());
         // Asking for one that is there keeps it there.
         let new: Vec<_> = stacks
             .iter()

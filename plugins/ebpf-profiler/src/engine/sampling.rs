@@ -13,7 +13,7 @@ use tracing::warn;
 use super::budget::Budget;
 use super::commands::{self, Command, WAITING, gone};
 use super::dictionary::Addresses;
-use super::naming::{Naming, StackOf};
+use super::naming::{self, Naming, StackOf};
 use super::permit;
 use super::ring::{self, Change, How, Losses, Sampler};
 use super::session::{Costs, Named, Running};
@@ -321,7 +321,7 @@ impl Worker {
         running.lose(ring + counts + ended);
         let now = Instant::now();
         let processes = &mut self.walker.processes;
-        for part in stacks.chunks(512) {
+        for part in stacks.chunks(naming::AT_ONCE / 2) {
             // Numbers for this batch only: the naming forgets them below.
             let numbered: Vec<(StackOf, StackOf)> = (1..)
                 .zip(part)

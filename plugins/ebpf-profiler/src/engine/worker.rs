@@ -24,7 +24,7 @@ use crate::bpf::layout::Target;
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Processes};
-use crate::profile::{self, Kind};
+use crate::profile::Kind;
 
 /// Counts are collected this often, and before their map can be full.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
@@ -62,11 +62,13 @@ pub(super) struct Worker {
     /// Those of them that have ended since the last collection.
     left: Vec<u32>,
     looks: HashMap<u32, Looks>,
-    /// By PID and number: programs that their processes have left, and when.
-    former: HashMap<(u32, u32), (Instant, profile::Process)>,
+    /// By PID and number: when a process has left a program, and the number under which that is known now.
+    former: HashMap<(u32, u32), (Instant, u32)>,
+    last_former: u32,
     new_stacks: usize,
     due: Instant,
     lost: u64,
+    untold: u64,
 }
 
 impl Worker {
@@ -87,9 +89,11 @@ impl Worker {
             left: Vec::new(),
             looks: HashMap::new(),
             former: HashMap::new(),
+            last_former: 0,
             new_stacks: 0,
             due: Instant::now() + IDLE,
             lost: 0,
+            untold: 0,
         }
     }
 

@@ -94,12 +94,12 @@ fn replace(target: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     beside.become_file(target)
 }
 
-/// What is replaced, if the new file shall be like it. In a directory for everybody, such as `/tmp`, a
-/// stranger's file may have been laid there to get ours.
+/// What is replaced, if the new file shall be like it. In a directory that others may write to, such
+/// as `/tmp`, a stranger's file may have been laid there to get ours.
 fn kept(target: &Path) -> Option<Metadata> {
     let old = fs::symlink_metadata(target).ok()?;
     let directory = fs::metadata(target.parent()?).ok()?;
-    let for_everybody = directory.mode() & 0o1002 == 0o1002;
+    let for_everybody = directory.mode() & 0o022 != 0;
     let own = rustix::process::geteuid().as_raw();
     let is_known = [own, directory.uid()].contains(&old.uid());
     (old.is_file() && (is_known || !for_everybody)).then_some(old)

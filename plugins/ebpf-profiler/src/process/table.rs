@@ -147,6 +147,21 @@ impl Processes {
         self.processes.insert(child, process);
     }
 
+    /// A process became another program of this name. What it was goes on under another number, as one that has
+    /// ended.
+    pub fn became(&mut self, pid: u32, former: u32, name: String, now: Instant) {
+        let Some(old) = self.processes.remove(&pid) else {
+            return;
+        };
+        let started = old.identity.started;
+        let mut process = Process::new(Identity { name, started }, Arc::default());
+        // A forked process has its parent's start still.
+        process.inherited = true;
+        self.processes.insert(pid, process);
+        self.processes.insert(former, old);
+        self.exited(former, now);
+    }
+
     /// A process has ended. What is known of it is kept until its time is over.
     pub fn exited(&mut self, pid: u32, now: Instant) {
         let Some(process) = self.processes.get_mut(&pid) else {
@@ -162,13 +177,13 @@ impl Processes {
         }
     }
 
-    /// Drops what is too old, and notices processes whose end nobody told.
-    pub fn sweep(&mut self, now: Instant) {
+    /// Drops what is too old, and notices processes whose end nobody told: those are the answer.
+    pub fn sweep(&mut self, now: Instant) -> Vec<u32> {
         let alive = self.processes.iter().filter(|(_, it)| it.ended.is_none());
         let gone = alive.filter(|(pid, _)| !self.proc.contains(**pid));
         let gone: Vec<u32> = gone.map(|(pid, _)| *pid).collect();
-        for pid in gone {
-            self.exited(pid, now);
+        for pid in &gone {
+            self.exited(*pid, now);
         }
         let age = self.limits.age;
         let old = |since: Instant| now.saturating_duration_since(since) >= age;
@@ -181,6 +196,12 @@ impl Processes {
                 process.past_since = None;
             }
         }
+        gone
+    }
+
+    /// Whether a process is there, known or not.
+    pub fn exists(&self, pid: u32) -> bool {
+        self.proc.contains(pid)
     }
 
     /// A process that is remembered.

@@ -256,7 +256,7 @@ fn start_that_becomes(directory: &Path) -> Child {
         let (source, program) = (directory.join("becomes.c"), directory.join(name));
         fs::write(&source, BECOMES).unwrap();
         let compiled = Command::new("cc")
-            .args(["-O1", "-no-pie", "-o"])
+            .args(["-O0", "-no-pie", "-o"])
             .arg(&program)
             .arg(&source)
             .arg(format!("-DWORK=work_of_{name}"))
@@ -271,43 +271,57 @@ fn start_that_becomes(directory: &Path) -> Child {
     command.spawn().unwrap()
 }
 
+/// Asserts that samples have the name and the functions of what the process was when they were taken.
+fn assert_programs_are_told_apart(capture: &dyn Capture, how: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let busy = Busy {
+        child: start_that_becomes(directory.path()),
+        _directory: directory,
+    };
+    let mut session = capture.start(&request(only(&busy), PERIOD)).unwrap();
+    let mut second = capture.start(&request(only(&busy), PERIOD * 3)).unwrap();
+    let mut seen = [(0, 0); 2];
+    let mut wait_for = |which: usize| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while seen[which].1 < 300 {
+            assert!(Instant::now() < deadline, "{how}: {seen:?}");
+            thread::sleep(LONG / 2);
+            for profile in [session.take(), second.take()] {
+                for (seen, name) in seen.iter_mut().zip(["former", "latter"]) {
+                    let mut of = profile.clone();
+                    of.stacks
+                        .retain(|it| of.processes[it.process as usize].name == name);
+                    let (found, all) = through(&[of], &["main", &format!("work_of_{name}")]);
+                    *seen = (seen.0 + found, seen.1 + all);
+                }
+            }
+        }
+    };
+    wait_for(0);
+    // Some that are of the former program are named only after its end.
+    thread::sleep(LONG / 2);
+    fs::write(busy._directory.path().join("now"), "").unwrap();
+    wait_for(1);
+    for found in seen {
+        assert_nearly_all(found);
+    }
+}
+
 #[test]
 fn rings_tell_a_program_from_what_it_was_before() {
     let Some(_alone) = alone() else { return };
     for tier in [Tier::PerfRing, Tier::OwnProcesses] {
-        let directory = tempfile::tempdir().unwrap();
-        let busy = Busy {
-            child: start_that_becomes(directory.path()),
-            _directory: directory,
-        };
         let sampling = Sampling::open(Settings::default(), tier).unwrap();
-        let mut session = sampling.start(&request(only(&busy), PERIOD)).unwrap();
-        let mut second = sampling.start(&request(only(&busy), PERIOD * 3)).unwrap();
-        let mut seen = [(0, 0); 2];
-        let mut wait_for = |which: usize| {
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while seen[which].1 < 300 {
-                assert!(Instant::now() < deadline, "{tier}: {seen:?}");
-                thread::sleep(LONG / 2);
-                for profile in [session.take(), second.take()] {
-                    for (seen, name) in seen.iter_mut().zip(["former", "latter"]) {
-                        let mut of = profile.clone();
-                        of.stacks
-                            .retain(|it| of.processes[it.process as usize].name == name);
-                        let (found, all) = through(&[of], &["main", &format!("work_of_{name}")]);
-                        *seen = (seen.0 + found, seen.1 + all);
-                    }
-                }
-            }
-        };
-        wait_for(0);
-        // Some that are of the former program are named only after its end.
-        thread::sleep(LONG / 2);
-        fs::write(busy._directory.path().join("now"), "").unwrap();
-        wait_for(1);
-        for found in seen {
-            assert_nearly_all(found);
-        }
+        assert_programs_are_told_apart(&sampling, &tier.to_string());
+    }
+}
+
+#[test]
+fn programs_in_the_kernel_tell_a_program_from_what_it_was_before() {
+    let Some(_alone) = alone() else { return };
+    for walker in [Walker::Tables, Walker::FramePointers] {
+        let kernel = Kernel::open(Settings::default(), walker).unwrap();
+        assert_programs_are_told_apart(&kernel, &format!("{walker:?}"));
     }
 }
 

@@ -164,6 +164,7 @@ impl Programs {
             sum.lost += one.lost;
             sum.inserted += one.inserted;
             sum.too_many += one.too_many;
+            sum.untold += one.untold;
         }
         sum
     }

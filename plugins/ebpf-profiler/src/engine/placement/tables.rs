@@ -97,8 +97,13 @@ impl ModuleTables {
     }
 
     fn place(&mut self, maps: &mut impl Maps, module: &Module, now: Instant) -> Placed {
-        while self.rules.room() < MOST_OF_A_FILE && self.evict_oldest() {}
-        let FileTables { tables, rules } = self.read(maps, module);
+        let mut read = self.read(maps, module);
+        if self.rules.room() == 0 {
+            self.rules.give_back(&read.rules);
+            while self.rules.room() < MOST_OF_A_FILE && self.evict_oldest() {}
+            read = self.read(maps, module);
+        }
+        let FileTables { tables, rules } = read;
         let mut parts = Vec::with_capacity(tables.len());
         for table in tables {
             let Some(place) = self.room_for(maps, length(&table.words)) else {

@@ -123,6 +123,7 @@ impl Walker {
 
     /// Forgets processes that have ended and nobody told.
     pub(super) fn sweep(&mut self, now: Instant) {
+        // Our own list is shorter than that of those who have just gone.
         self.processes.sweep(now);
         let ended = |pid: &u32| self.processes.get(*pid).is_none_or(Process::has_ended);
         for pid in self.placed.extract_if(|pid| ended(pid)) {

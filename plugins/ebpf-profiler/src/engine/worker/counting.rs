@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
 use super::{COLLECT_EVERY, IDLE, STACKS_AT_ONCE, Worker};
 use crate::bpf::layout::{Count, CountKey, Counters};
+use crate::engine::Request;
 use crate::engine::dictionary::Addresses;
 use crate::engine::session::{Costs, Named};
 use crate::engine::targets::period_of;
 use crate::metrics;
+use crate::process::table::Process as Known;
 use crate::profile::{Kind, Process};
 
 /// Processes whose mappings are read again at a collection, at 50 us each.
@@ -29,7 +31,7 @@ impl Worker {
         self.due = began + pause;
         self.new_stacks = 0;
         let epoch = self.programs.turn_epoch();
-        self.read_events();
+        self.read_all_events();
         let counts = self.programs.collect(epoch);
         self.look_again(&counts);
         for part in counts.chunks(STACKS_AT_ONCE) {
@@ -37,6 +39,9 @@ impl Worker {
             self.programs.set_events_aside();
         }
         let counters = self.programs.counters();
+        if std::mem::replace(&mut self.untold, counters.untold) != counters.untold {
+            self.doubt_all();
+        }
         let lost =
             counters.ring_full + counters.counts_full + counters.waits_full + counters.too_many;
         let more = lost - std::mem::replace(&mut self.lost, lost);
@@ -54,7 +59,9 @@ impl Worker {
             debug!(%error, "capture: a CPU is not sampled");
         }
         let now = Instant::now();
-        self.processes.sweep(now);
+        for pid in self.processes.sweep(now) {
+            self.leave(pid);
+        }
         self.keep_budget(now);
     }
 
@@ -66,10 +73,17 @@ impl Worker {
             .filter(|(key, _)| key.user != 0)
             .map(|(key, _)| key.pid)
             .collect();
-        for pid in pids.into_iter().take(LOOKED_AT_AGAIN) {
-            if self.looks.get(&pid).is_some_and(|it| it.is_old(now)) {
-                self.tell_of(pid);
-            }
+        let is_old = |pid: &u32| match self.looks.get(pid) {
+            Some(looks) => looks.is_old(now),
+            None => !self.processes.get(*pid).is_some_and(Known::has_ended),
+        };
+        let old: Vec<u32> = pids
+            .into_iter()
+            .filter(is_old)
+            .take(LOOKED_AT_AGAIN)
+            .collect();
+        for pid in old {
+            self.tell_of(pid);
         }
     }
 
@@ -89,7 +103,7 @@ impl Worker {
                 .flat_map(|(key, _, (user, kernel))| {
                     let user = user
                         .as_ref()
-                        .map(|it| ((key.pid, key.user), Arc::clone(it)));
+                        .map(|it| ((self.known_as(key), key.user), Arc::clone(it)));
                     let kernel = kernel.as_ref().map(|it| ((0, key.kernel), Arc::clone(it)));
                     user.into_iter().chain(kernel)
                 })
@@ -104,7 +118,7 @@ impl Worker {
         for (key, count, (user, kernel)) in found {
             let process = self.process(key);
             let whole = (key.user == 0 || user.is_some()) && (key.kernel == 0 || kernel.is_some());
-            let user = self.naming.get((key.pid, key.user));
+            let user = self.naming.get((self.known_as(key), key.user));
             let kernel = self.naming.get((0, key.kernel));
             for running in self.sessions.values_mut().filter(|it| it.wants(key)) {
                 if whole {
@@ -129,15 +143,15 @@ impl Worker {
     }
 
     fn process(&mut self, key: &CountKey) -> Process {
-        let pid = key.pid;
-        if let Some((_, former)) = self.former.get(&(pid, key.program())) {
-            return former.clone();
-        }
-        if self.processes.get(pid).is_none() {
+        let known_as = self.known_as(key);
+        if self.processes.get(known_as).is_none() && known_as == key.pid {
             // A thread of the kernel, say: nobody has looked at it yet.
-            self.processes.refresh(pid, Instant::now());
+            self.processes.refresh(key.pid, Instant::now());
         }
-        self.processes.described(pid)
+        Process {
+            pid: key.pid,
+            ..self.processes.described(known_as)
+        }
     }
 
     pub(super) fn costs(&self) -> Costs {
@@ -163,13 +177,23 @@ impl Worker {
         if request.kind == Kind::OffCpu {
             return;
         }
+        let former = Request {
+            period: Duration::from_nanos(before.into()),
+            ..request.clone()
+        };
         let longer = self.budget.stretched(request);
         if let Err(error) = self
-            .set_targets(session, &longer)
+            .attach(&longer)
             .map_err(|it| it.to_string())
-            .and_then(|()| self.attach(&longer).map_err(|it| it.to_string()))
+            .and_then(|()| {
+                self.set_targets(session, &longer)
+                    .map_err(|it| it.to_string())
+            })
         {
             warn!(error, "capture: cannot change the period");
+            // There was room for these.
+            let _ = self.set_targets(session, &former);
+            self.detach_unused(period_of(&longer));
             return;
         }
         self.detach_unused(before);

@@ -6,14 +6,19 @@ use tracing::debug;
 
 use super::{COLLECT_AFTER, Worker};
 use crate::bpf::layout::{Copied, CountKey, End, Event};
+use crate::bpf::programs::Walker;
 use crate::engine::{ProcessEvent, permit};
 use crate::process::table::Seen;
 use crate::unwind::walk::{Registers, Stack};
 
 /// Events that are read before commands are obeyed.
 const EVENTS_AT_ONCE: usize = 4096;
+/// As many as the largest ring holds, and more than are set aside.
+const MOST_EVENTS: usize = 1 << 19;
 /// Programs that other programs have followed in their processes, between two collections.
 const MOST_FORMER: usize = 4096;
+/// No PID is that large.
+const NOT_PIDS: u32 = 1 << 31;
 
 /// Least and greatest time between two looks at a process in which nothing has changed.
 const SOON: Duration = Duration::from_millis(100);
@@ -33,6 +38,17 @@ impl Worker {
         self.due = Instant::now();
     }
 
+    /// Reads what was sent until now.
+    pub(super) fn read_all_events(&mut self) {
+        // What comes meanwhile comes after as many as the ring can hold.
+        for _ in 0..MOST_EVENTS {
+            match self.programs.next_event() {
+                Some(event) => self.take_in(event),
+                None => return,
+            }
+        }
+    }
+
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Stack { id, end, frames } => {
@@ -41,10 +57,14 @@ impl Worker {
             }
             Event::Copy(copied) => self.walk(&copied),
             Event::Counts => self.new_stacks += COLLECT_AFTER / 2,
-            Event::Exec(pid, program) => {
-                self.remember_program(pid, CountKey::program_before(program));
+            Event::Exec { pid, program, name } => {
+                self.part(pid, CountKey::program_before(program), name);
                 self.leave(pid);
                 self.naming.forget(pid);
+                if self.programs.walker() == Walker::FramePointers {
+                    // It sends no copies, which would make us look.
+                    self.tell_of(pid);
+                }
                 self.tell_watchers(ProcessEvent::Exec(pid));
             }
             Event::Fork(child, parent) => {
@@ -63,12 +83,26 @@ impl Worker {
         }
     }
 
-    /// Keeps the name of what a process was: samples of that are still to be collected.
-    fn remember_program(&mut self, pid: u32, program: u32) {
-        if self.processes.get(pid).is_some() && self.former.len() < MOST_FORMER {
-            let former = (Instant::now(), self.processes.described(pid));
-            self.former.insert((pid, program), former);
+    /// Tells what a process was from what it is: samples of that are still to be collected.
+    fn part(&mut self, pid: u32, program: u32, name: String) {
+        let now = Instant::now();
+        self.last_former = (self.last_former + 1) % NOT_PIDS;
+        let former = NOT_PIDS | self.last_former;
+        self.processes.became(pid, former, name, now);
+        if self.former.len() < MOST_FORMER {
+            self.former.insert((pid, program), (now, former));
         }
+    }
+
+    /// The number under which we know the program that a sample is of.
+    pub(super) fn known_as(&self, key: &CountKey) -> u32 {
+        let former = self.former.get(&(key.pid, key.program()));
+        former.map_or(key.pid, |(_, former)| *former)
+    }
+
+    /// Starts of programs were not told: whom we know may be another by now.
+    pub(super) fn doubt_all(&mut self) {
+        self.looks.values_mut().for_each(Looks::doubt);
     }
 
     fn tell_watchers(&mut self, event: ProcessEvent) {
@@ -81,7 +115,7 @@ impl Worker {
     }
 
     /// What we knew of a process holds no more.
-    fn leave(&mut self, pid: u32) {
+    pub(super) fn leave(&mut self, pid: u32) {
         // What it has counted is still to be passed over.
         if self.denied.contains(&pid) {
             self.left.push(pid);
@@ -102,18 +136,24 @@ impl Worker {
         let now = Instant::now();
         if permit::check(&self.settings.access, &self.settings.proc, pid).is_err() {
             self.denied.insert(pid);
-            self.placement.deny(&mut self.programs, pid, now);
+            if self.processes.exists(pid) {
+                self.placement.deny(&mut self.programs, pid, now);
+            } else {
+                // Nobody will tell of its end.
+                self.left.push(pid);
+            }
             return;
         }
         self.denied.remove(&pid);
         let seen = self.processes.refresh(pid, now);
+        if seen == Seen::Gone {
+            return;
+        }
         let looks = self.looks.entry(pid).or_default();
         looks.taken(seen == Seen::Changed, now);
         match seen {
-            Seen::Changed => {}
             Seen::Same if self.placement.knows(pid) => return,
-            Seen::Same => {}
-            Seen::Gone => return,
+            Seen::Changed | Seen::Same | Seen::Gone => {}
             Seen::Denied => debug!(pid, "capture: may not look at a process"),
         }
         self.placement
@@ -133,7 +173,7 @@ impl Worker {
             ..
         } = *copied;
         let is_known = match missing {
-            0 => self.placement.knows(pid),
+            0 => self.placement.knows(pid) && self.looks.get(&pid).is_some_and(Looks::is_sure),
             address => self.placement.covers(pid, address),
         };
         let now = Instant::now();
@@ -168,6 +208,14 @@ impl Looks {
     fn may_look(&self, now: Instant) -> bool {
         self.last
             .is_none_or(|last| now.saturating_duration_since(last) >= self.pause)
+    }
+
+    fn is_sure(&self) -> bool {
+        self.last.is_some()
+    }
+
+    fn doubt(&mut self) {
+        *self = Self::default();
     }
 
     pub(super) fn is_old(&self, now: Instant) -> bool {
