@@ -25,18 +25,18 @@ fn waits_of(workload: &Workload, extension: &str) -> Captured {
     capture.interrupt()
 }
 
-/// Starts a program that takes its turns once it may begin.
-fn start(name: &str) -> Option<Workload> {
+/// Starts a program that takes so many turns once it may begin.
+fn start(name: &str, turns: u32) -> Option<Workload> {
     let program = workload::built(name)?;
     Some(Workload::start(
-        Command::new(program).arg(TURNS.to_string()),
+        Command::new(program).arg(turns.to_string()),
     ))
 }
 
 #[test]
 fn sleeps_have_their_number_and_their_length() {
     let Some(_alone) = alone() else { return };
-    let Some(workload) = start("sleepers") else {
+    let Some(workload) = start("sleepers", TURNS) else {
         return;
     };
     let captured = waits_of(&workload, "pb.gz");
@@ -62,7 +62,8 @@ fn sleeps_have_their_number_and_their_length() {
 #[test]
 fn a_contended_mutex_points_at_its_waiter() {
     let Some(_alone) = alone() else { return };
-    let Some(workload) = start("mutex") else {
+    // So many that its waits are longer than the 0.3 s that it sleeps first.
+    let Some(workload) = start("mutex", 3 * TURNS) else {
         return;
     };
     let captured = waits_of(&workload, "folded");

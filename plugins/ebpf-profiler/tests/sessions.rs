@@ -61,6 +61,11 @@ fn nanos(profile: &Profile) -> Duration {
     Duration::from_nanos(profile.stacks.iter().map(|it| it.nanos).sum())
 }
 
+fn assert_less(profile: &Profile, time: Duration) {
+    let (all, duration) = (nanos(profile), profile.duration);
+    assert!(all < time, "{all:?} in {duration:?}");
+}
+
 fn secs(seconds: f64) {
     sleep(Duration::from_secs_f64(seconds));
 }
@@ -108,12 +113,7 @@ fn a_session_has_no_samples_from_before_it_began() {
         .expect("start");
     secs(0.5);
     let profile = second.take();
-    assert!(
-        nanos(&profile) < Duration::from_secs(1),
-        "{:?} in {:?}",
-        nanos(&profile),
-        profile.duration
-    );
+    assert_less(&profile, Duration::from_secs(1));
     drop(first);
 }
 
@@ -135,12 +135,7 @@ fn a_wait_is_not_longer_than_the_session() {
         .expect("start");
     secs(1.0);
     let profile = second.take();
-    assert!(
-        nanos(&profile) < Duration::from_millis(1500),
-        "{:?} in {:?}",
-        nanos(&profile),
-        profile.duration
-    );
+    assert_less(&profile, Duration::from_millis(1500));
 }
 
 fn denied(pattern: &str) -> Access {
@@ -245,12 +240,7 @@ fn after_a_back_off_a_session_does_not_count_anothers_samples() {
     secs(4.0);
     let profile = backs_off.take();
     assert_eq!(profile.period, Duration::from_millis(160));
-    assert!(
-        nanos(&profile) < Duration::from_secs(5),
-        "{:?} in {:?}",
-        nanos(&profile),
-        profile.duration
-    );
+    assert_less(&profile, Duration::from_secs(5));
     drop(other);
 }
 

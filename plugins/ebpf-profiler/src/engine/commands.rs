@@ -30,6 +30,35 @@ pub(super) enum Command {
     },
 }
 
+/// The thread's side.
+pub(super) trait Serve {
+    fn start(&mut self, request: &Request) -> Result<u64, Refused>;
+    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused>;
+    fn take(&mut self, session: u64) -> Option<Profile>;
+    fn stop(&mut self, session: u64);
+
+    /// Does what was asked for and answers.
+    fn obey(&mut self, command: Command) {
+        // Who asked may have gone meanwhile.
+        match command {
+            Command::Start { request, answer } => {
+                let _ = answer.send(self.start(&request));
+            }
+            Command::Retarget {
+                session,
+                targets,
+                answer,
+            } => {
+                let _ = answer.send(self.retarget(session, &targets));
+            }
+            Command::Take { session, answer } => {
+                let _ = answer.send(self.take(session));
+            }
+            Command::Stop { session } => self.stop(session),
+        }
+    }
+}
+
 /// The way to the thread.
 pub(super) trait Line: Send + Sync {
     /// Sends a command; nothing if the thread has ended.

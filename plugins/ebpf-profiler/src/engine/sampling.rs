@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::warn;
 
 use super::budget::Budget;
-use super::commands::{self, Command, WAITING, gone};
+use super::commands::{self, Command, Serve, WAITING, gone};
 use super::dictionary::Addresses;
 use super::naming::{self, Naming, StackOf};
 use super::permit;
@@ -132,58 +132,6 @@ impl Worker {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        // Who asked may have gone meanwhile.
-        match command {
-            Command::Start { request, answer } => {
-                let _ = answer.send(self.start(&request));
-            }
-            Command::Retarget {
-                session,
-                targets,
-                answer,
-            } => {
-                let _ = answer.send(self.retarget(session, &targets));
-            }
-            Command::Take { session, answer } => {
-                self.read();
-                self.collect();
-                let _ = answer.send(self.take(session));
-            }
-            Command::Stop { session } => {
-                self.sessions.remove(&session);
-            }
-        }
-    }
-
-    fn start(&mut self, request: &Request) -> Result<u64, Refused> {
-        let targets = self.narrow(&request.targets)?;
-        let request = Request {
-            targets,
-            ..request.clone()
-        };
-        // What was used before is not its doing.
-        self.collect();
-        let slower = self.budget.stretched(&request);
-        let sampler = Sampler::open(ring::Options {
-            tier: self.tier,
-            proc: self.walker.proc.clone(),
-            targets: request.targets.clone(),
-            period: slower.period,
-            memory: self.memory / (self.sessions.len() + 1),
-        })?;
-        self.last_session += 1;
-        let mut running = Running::new(
-            request,
-            (SystemTime::now(), Instant::now()),
-            Costs::now(None),
-            self.memory,
-        );
-        running.set_period(period_of(&slower));
-        self.sessions.insert(self.last_session, (sampler, running));
-        Ok(self.last_session)
-    }
-
     fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
         let Walker { access, proc, .. } = &self.walker;
         let targets = permit::narrow(access, proc, targets)?;
@@ -205,21 +153,6 @@ impl Worker {
             }
             _ => Ok(targets),
         }
-    }
-
-    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused> {
-        let targets = self.narrow(targets)?;
-        self.count(session);
-        if let Some((sampler, running)) = self.sessions.get_mut(&session) {
-            sampler.retarget(&targets);
-            running.request.targets = targets;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, session: u64) -> Option<Profile> {
-        let (_, running) = self.sessions.get_mut(&session)?;
-        Some(running.take((SystemTime::now(), Instant::now()), Costs::now(None)))
     }
 
     /// Reads the rings of all sessions.
@@ -368,5 +301,56 @@ impl Worker {
             }
             self.naming.clear();
         }
+    }
+}
+
+impl Serve for Worker {
+    fn start(&mut self, request: &Request) -> Result<u64, Refused> {
+        let targets = self.narrow(&request.targets)?;
+        let request = Request {
+            targets,
+            ..request.clone()
+        };
+        // What was used before is not its doing.
+        self.collect();
+        let slower = self.budget.stretched(&request);
+        let sampler = Sampler::open(ring::Options {
+            tier: self.tier,
+            proc: self.walker.proc.clone(),
+            targets: request.targets.clone(),
+            period: slower.period,
+            memory: self.memory / (self.sessions.len() + 1),
+        })?;
+        self.last_session += 1;
+        let mut running = Running::new(
+            request,
+            (SystemTime::now(), Instant::now()),
+            Costs::now(None),
+            self.memory,
+        );
+        running.set_period(period_of(&slower));
+        self.sessions.insert(self.last_session, (sampler, running));
+        Ok(self.last_session)
+    }
+
+    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused> {
+        let targets = self.narrow(targets)?;
+        self.count(session);
+        if let Some((sampler, running)) = self.sessions.get_mut(&session) {
+            sampler.retarget(&targets);
+            running.request.targets = targets;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, session: u64) -> Option<Profile> {
+        self.read();
+        self.collect();
+        let (_, running) = self.sessions.get_mut(&session)?;
+        Some(running.take((SystemTime::now(), Instant::now()), Costs::now(None)))
+    }
+
+    fn stop(&mut self, session: u64) {
+        self.sessions.remove(&session);
     }
 }

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use self::events::Looks;
 use super::budget::Budget;
-use super::commands::Command;
+use super::commands::{Command, Serve};
 use super::dictionary::Dictionary;
 use super::naming::{self, Naming};
 use super::permit;
@@ -24,7 +24,7 @@ use crate::bpf::layout::Target;
 use crate::bpf::programs::{KernelError, Programs};
 use crate::process::proc::Proc;
 use crate::process::table::{Limits, Processes};
-use crate::profile::Kind;
+use crate::profile::{Kind, Profile};
 
 /// Counts are collected this often, and before their map can be full.
 const COLLECT_EVERY: Duration = Duration::from_secs(5);
@@ -128,32 +128,64 @@ impl Worker {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        // Who asked may have gone meanwhile.
-        match command {
-            Command::Start { request, answer } => {
-                let _ = answer.send(self.start(&request));
+    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
+        permit::narrow(&self.settings.access, &self.settings.proc, targets)
+    }
+
+    /// Tells the programs of processes before their first sample.
+    fn prepare(&mut self, targets: &Targets) {
+        if let Targets::Processes(pids) = targets {
+            for &pid in pids {
+                self.tell_of(pid);
             }
-            Command::Retarget {
-                session,
-                targets,
-                answer,
-            } => {
-                let _ = answer.send(self.retarget(session, &targets));
-            }
-            Command::Take { session, answer } => {
-                self.collect();
-                let (now, costs) = ((SystemTime::now(), Instant::now()), self.costs());
-                let _ = answer.send(
-                    self.sessions
-                        .get_mut(&session)
-                        .map(|it| it.take(now, costs)),
-                );
-            }
-            Command::Stop { session } => self.stop(session),
         }
     }
 
+    fn set_targets(&mut self, session: u64, request: &Request) -> Result<(), Refused> {
+        let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let target = Target {
+            minimum: nanos(request.minimum),
+            since: nanos(Duration::try_from(now).unwrap_or_default()),
+        };
+        let keys = keys(&request.targets, period_of(request));
+        for (key, target) in self.wanted.set(session, &keys, target) {
+            if let Err(error) = self.programs.set_target(key, target) {
+                self.drop_targets(session);
+                return Err(refused(request.kind, &error));
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_targets(&mut self, session: u64) {
+        for (key, target) in self.wanted.set(session, &[], Target::default()) {
+            // Only an insertion can fail.
+            let _ = self.programs.set_target(key, target);
+        }
+    }
+
+    fn attach(&mut self, request: &Request) -> Result<(), KernelError> {
+        match request.kind {
+            Kind::OnCpu => self.programs.start_clock(request.period),
+            Kind::OffCpu => self.programs.start_switches(),
+        }
+    }
+
+    fn detach_unused(&mut self, period: u32) {
+        if self.wanted.has_period(period) {
+            return;
+        }
+        if period == 0 {
+            self.programs.stop_switches();
+        } else {
+            self.programs
+                .stop_clock(Duration::from_nanos(u64::from(period)));
+        }
+    }
+}
+
+impl Serve for Worker {
     fn start(&mut self, request: &Request) -> Result<u64, Refused> {
         let targets = self.narrow(&request.targets)?;
         let request = Request {
@@ -210,60 +242,11 @@ impl Worker {
         Ok(())
     }
 
-    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
-        permit::narrow(&self.settings.access, &self.settings.proc, targets)
-    }
-
-    /// Tells the programs of processes before their first sample.
-    fn prepare(&mut self, targets: &Targets) {
-        if let Targets::Processes(pids) = targets {
-            for &pid in pids {
-                self.tell_of(pid);
-            }
-        }
-    }
-
-    fn set_targets(&mut self, session: u64, request: &Request) -> Result<(), Refused> {
-        let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let target = Target {
-            minimum: nanos(request.minimum),
-            since: nanos(Duration::try_from(now).unwrap_or_default()),
-        };
-        let keys = keys(&request.targets, period_of(request));
-        for (key, target) in self.wanted.set(session, &keys, target) {
-            if let Err(error) = self.programs.set_target(key, target) {
-                self.drop_targets(session);
-                return Err(refused(request.kind, &error));
-            }
-        }
-        Ok(())
-    }
-
-    fn drop_targets(&mut self, session: u64) {
-        for (key, target) in self.wanted.set(session, &[], Target::default()) {
-            // Only an insertion can fail.
-            let _ = self.programs.set_target(key, target);
-        }
-    }
-
-    fn attach(&mut self, request: &Request) -> Result<(), KernelError> {
-        match request.kind {
-            Kind::OnCpu => self.programs.start_clock(request.period),
-            Kind::OffCpu => self.programs.start_switches(),
-        }
-    }
-
-    fn detach_unused(&mut self, period: u32) {
-        if self.wanted.has_period(period) {
-            return;
-        }
-        if period == 0 {
-            self.programs.stop_switches();
-        } else {
-            self.programs
-                .stop_clock(Duration::from_nanos(u64::from(period)));
-        }
+    fn take(&mut self, session: u64) -> Option<Profile> {
+        self.collect();
+        let (now, costs) = ((SystemTime::now(), Instant::now()), self.costs());
+        let running = self.sessions.get_mut(&session)?;
+        Some(running.take(now, costs))
     }
 
     fn stop(&mut self, session: u64) {

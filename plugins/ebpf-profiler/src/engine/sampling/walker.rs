@@ -21,7 +21,7 @@ pub(super) struct Walker {
     words: PlainWords,
     pub(super) proc: PathBuf,
     pub(super) access: Access,
-    /// Who may not be looked at, of those seen since the last collection.
+    /// Whether one that was seen since the last collection is denied.
     judged: HashMap<u32, bool>,
     /// Whose mappings are in `placement`.
     placed: HashSet<u32>,
