@@ -90,6 +90,8 @@ enum CaptureError {
     Tls(#[from] TlsErrors),
     #[error("cannot listen to signals: {0}")]
     Signals(std::io::Error),
+    #[error("cannot listen to the gateway: {0}")]
+    Orders(std::io::Error),
     #[error(transparent)]
     Work(#[from] WorkError),
     #[error("there is a recorder of metrics in this process already")]
@@ -125,7 +127,7 @@ pub fn run(args: &CaptureArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return check::give_up(&error),
     };
-    let code = match runtime.block_on(serve(config, args.paused)) {
+    let code = match runtime.block_on(serve(config, args.paused, args.child_of)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
@@ -145,7 +147,11 @@ fn exit_code(error: &CaptureError) -> ExitCode {
 }
 
 /// Captures until told to stop.
-async fn serve(config: CaptureConfig, paused: Option<bool>) -> Result<(), CaptureError> {
+async fn serve(
+    config: CaptureConfig,
+    paused: Option<bool>,
+    child_of: Option<u32>,
+) -> Result<(), CaptureError> {
     let CaptureConfig {
         settings,
         warnings,
@@ -161,6 +167,9 @@ async fn serve(config: CaptureConfig, paused: Option<bool>) -> Result<(), Captur
         labels, capture, ..
     } = settings;
     let switch = Switch::new(capture.paused, paused);
+    if child_of.is_some() {
+        parent::follow(switch.clone()).map_err(CaptureError::Orders)?;
+    }
     let gateway = Connection::new(&capture.gateway)?;
     let page = Page::new(labels, switch.clone())?;
     let page = Arc::new(page);
@@ -177,12 +186,12 @@ async fn serve(config: CaptureConfig, paused: Option<bool>) -> Result<(), Captur
     let mut capturing = pin!(capture_while_on(&capture, &switch, &gateway, &page, stop));
     tokio::select! {
         ended = &mut capturing => return Ok(ended?),
-        stop = told_to_stop(&mut signals, &switch) => info!(signal = stop.name(), "told to stop"),
+        stop = told_to_stop(&mut signals, &switch, child_of) => info!(signal = stop.name(), "told to stop"),
     }
     stopping.send_replace(true);
     tokio::select! {
         ended = capturing => ended?,
-        stop = told_to_stop(&mut signals, &switch) => warn!(signal = stop.name(), "told to stop at once"),
+        stop = told_to_stop(&mut signals, &switch, child_of) => warn!(signal = stop.name(), "told to stop at once"),
     }
     info!("capture stopped");
     Ok(())
@@ -310,14 +319,17 @@ impl Shown for Page {
 /// Waits for a signal that ends us and does what others ask for.
 ///
 /// cancel-safe: a signal is taken only when it is returned or done.
-async fn told_to_stop(signals: &mut Signals, switch: &Switch) -> Signal {
+async fn told_to_stop(signals: &mut Signals, switch: &Switch, gateway: Option<u32>) -> Signal {
     loop {
         match signals.next().await {
             stop @ (Signal::Terminate | Signal::Interrupt) => return stop,
             Signal::Hangup => warn!("SIGHUP ignored: there is no reload"),
-            user @ Signal::User => match switch.toggle() {
-                true => info!(signal = user.name(), "told to pause"),
-                false => info!(signal = user.name(), "told to go on"),
+            Signal::User => match gateway {
+                Some(pid) => parent::pass_on(pid),
+                None => {
+                    switch.toggle();
+                    switch.log();
+                }
             },
         }
     }

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::process::Signal as Number;
 use tracing::{error, info, warn};
 
 use crate::app::{App, StartError};
@@ -149,7 +148,7 @@ async fn told_to_stop(signals: &mut Signals, child: Option<&Supervisor>) -> Sign
             stop @ (Signal::Terminate | Signal::Interrupt) => return stop,
             Signal::Hangup => warn!("SIGHUP ignored: there is no reload"),
             Signal::User => match child {
-                Some(child) => child.tell(Number::USR1),
+                Some(child) => child.toggle(),
                 None => warn!("SIGUSR1 ignored: it is for capture, which does not run"),
             },
         }

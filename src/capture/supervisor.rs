@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
+use super::parent;
 use super::restarts::Restarts;
 use super::switch::{Problems, Switch};
 use crate::telemetry::books::Books;
@@ -53,8 +54,8 @@ pub struct Supervisor {
 
 #[derive(Clone, Copy, Debug)]
 enum Order {
-    /// Pass a signal on.
-    Tell(Signal),
+    /// Turn the off-switch over.
+    Toggle,
     /// End the child within this time, and be done.
     Stop(Duration),
 }
@@ -84,10 +85,11 @@ impl Supervisor {
         }
     }
 
-    /// Passes a signal on to the child, if there is one.
-    pub fn tell(&self, signal: Signal) {
-        // Full: a child that gets so many signals misses none by losing one.
-        let _ = self.orders.try_send(Order::Tell(signal));
+    /// Turns the off-switch over, for the child that there is and for all that follow.
+    pub fn toggle(&self) {
+        if self.orders.try_send(Order::Toggle).is_err() {
+            warn!("SIGUSR1 ignored: too many of them wait");
+        }
     }
 
     /// Tells the child to end, and ends it after `grace`.
@@ -156,6 +158,7 @@ impl Run {
         let pid = child.id();
         info!(pid, "capture started");
         self.books.capture.set_up(true);
+        let mut stdin = child.stdin.take();
         let words = child
             .stderr
             .take()
@@ -164,9 +167,9 @@ impl Run {
             tokio::select! {
                 status = child.wait() => break Err(status),
                 order = self.orders.recv() => match order {
-                    Some(Order::Tell(signal)) => {
-                        self.note(signal);
-                        send(&child, signal);
+                    Some(Order::Toggle) => {
+                        let paused = self.switch.toggle();
+                        tell(&mut stdin, paused).await;
                     }
                     Some(Order::Stop(grace)) => break Ok(grace),
                     None => break Ok(Duration::ZERO),
@@ -186,18 +189,13 @@ impl Run {
 
     async fn is_stopped_within(&mut self, pause: Duration) -> bool {
         let stop = async {
-            // There is nobody to pass a signal to, but the next child will be told.
-            while let Some(Order::Tell(signal)) = self.orders.recv().await {
-                self.note(signal);
+            // The next child will be told.
+            while let Some(Order::Toggle) = self.orders.recv().await {
+                self.switch.toggle();
+                self.switch.log();
             }
         };
         tokio::time::timeout(pause, stop).await.is_ok()
-    }
-
-    fn note(&self, signal: Signal) {
-        if signal == Signal::USR1 {
-            self.switch.toggle();
-        }
     }
 }
 
@@ -207,12 +205,21 @@ fn spawn(arguments: &[OsString], paused: Option<bool>) -> std::io::Result<Child>
         .arg0("perigee")
         .args(arguments)
         .args(paused.map(|paused| format!("--paused={paused}")))
-        .stdin(Stdio::null())
+        // Orders about the off-switch.
+        .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         // Of its own: an interrupt from the terminal is for the gateway, which passes it on.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
+}
+
+/// Says how the off-switch stands now.
+async fn tell(stdin: &mut Option<ChildStdin>, paused: bool) {
+    let Some(stdin) = stdin else { return };
+    if let Err(error) = stdin.write_all(parent::line(paused).as_bytes()).await {
+        warn!(%error, "cannot tell capture");
+    }
 }
 
 fn send(child: &Child, signal: Signal) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::CaptureConfig;
 
@@ -39,10 +39,24 @@ impl Switch {
         Self(Arc::new(watch::Sender::new(State { paused, written })))
     }
 
-    /// Turns it over; whether it is off then.
+    /// Turns it over; answers whether it is off then.
     pub(super) fn toggle(&self) -> bool {
-        self.0.send_modify(|state| state.paused = !state.paused);
-        self.is_paused()
+        let paused = !self.is_paused();
+        self.set(paused);
+        paused
+    }
+
+    /// Has it stand so, whatever the file says.
+    pub(super) fn set(&self, paused: bool) {
+        self.0.send_modify(|state| state.paused = paused);
+    }
+
+    /// Logs how it stands, where somebody has told us.
+    pub(super) fn log(&self) {
+        match self.is_paused() {
+            true => info!("told to pause"),
+            false => info!("told to go on"),
+        }
     }
 
     /// Takes what the file says; only a change counts.

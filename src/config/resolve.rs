@@ -30,8 +30,14 @@ pub(super) fn resolve(tree: &Node, host: &Host, findings: &mut Findings) -> Opti
         nodes::check(&clients, &client.servers, server.address, findings);
     }
     let pipes = pipes::pipes(&root, findings);
-    let capture = root.child("capture");
-    let capture = capture::capture(&capture, server.as_ref(), Use::Beside, findings);
+    let place = root.child("capture");
+    let capture = capture::capture(&place, server.as_ref(), Use::Beside, findings);
+    if capture
+        .as_ref()
+        .is_some_and(|it| it.enabled && !it.gateway.is_named)
+    {
+        capture::check_pipes(&place, &pipes, findings);
+    }
     Some(Settings {
         logger: logger(&root.child("logger")),
         telemetry: telemetry?,

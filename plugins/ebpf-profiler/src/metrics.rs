@@ -46,7 +46,10 @@ pub static TASKS_REFUSED: Metric = counter(
             ("malformed", "an argument is missing or wrong"),
             ("network", "it is network profiling"),
             ("full", "there are too many"),
-            ("over", "its process was not known in its time"),
+            (
+                "over",
+                "its time was over before its process, or the task itself, was known",
+            ),
             (
                 "capture",
                 "the machine or the configuration forbade it until its time was over",

@@ -12,7 +12,7 @@ use crate::config::at::At;
 use crate::config::check::Findings;
 use crate::config::render;
 use crate::config::settings::capture::{Budget, Capture, Gateway, GatewayTls};
-use crate::config::settings::{ClientTls, Server, ServerAddr};
+use crate::config::settings::{ClientTls, Pipe, Server, ServerAddr};
 use crate::config::tree::Node;
 use crate::config::units;
 
@@ -62,6 +62,16 @@ pub(super) fn capture(
         discovery,
         access: permitted,
     })
+}
+
+/// Without these pipes the gateway would refuse what its own child sends.
+pub(super) fn check_pipes(at: &At<'_>, pipes: &[Pipe], findings: &mut Findings) {
+    for needed in ["processpipe", "ebpf-profilingpipe"] {
+        if !pipes.iter().any(|pipe| pipe.protocol.pipe == needed) {
+            let what = format!("needs the pipe \"{needed}\", which is not in this file");
+            findings.warnings.push(at.child("enabled").problem(what));
+        }
+    }
 }
 
 fn gateway(

@@ -56,6 +56,37 @@ fn a_file_of_its_own_needs_no_other_section() {
 }
 
 #[test]
+fn what_the_child_needs_of_the_gateway_is_missed_by_name() {
+    let warned = |capture: &str| -> Vec<String> {
+        let warnings = good(&beside("", capture)).warnings;
+        warnings.iter().map(ToString::to_string).collect()
+    };
+    let warnings = warned("enabled: true");
+    for pipe in ["processpipe", "ebpf-profilingpipe"] {
+        let expected = format!("needs the pipe \"{pipe}\", which is not in this file");
+        let found = warnings.iter().find(|it| it.contains(&expected));
+        assert!(found.unwrap().contains("capture.enabled"), "{warnings:?}");
+    }
+    for fine in [
+        "enabled: false",
+        "enabled: true, gateway: {address: 'far:8'}",
+    ] {
+        assert!(
+            !warned(fine).iter().any(|it| it.contains("needs the pipe")),
+            "{fine}"
+        );
+    }
+    let embedded = EMBEDDED.replace(
+        "PERIGEE_CAPTURE_ENABLED:false",
+        "PERIGEE_CAPTURE_ENABLED:true",
+    );
+    assert_ne!(embedded, EMBEDDED);
+    let config = good(&embedded);
+    assert!(config.settings.capture.enabled);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
 fn the_gateway_is_where_the_file_says_that_it_listens() {
     let address = |server: &str| {
         let text = beside(&format!("      address: '{server}'"), "");

@@ -42,6 +42,7 @@ pub(super) struct Runner {
     flush: Duration,
     patience: Duration,
     farewell: Duration,
+    began: SystemTime,
 }
 
 /// A job under way.
@@ -80,6 +81,7 @@ impl Runner {
             flush: settings.flush,
             patience: settings.patience,
             farewell: settings.farewell,
+            began: SystemTime::now(),
         }
     }
 
@@ -123,8 +125,14 @@ impl Runner {
                     continue;
                 }
             };
+            let began = task.start;
             for (Job { task, process }, why) in self.schedule.learn(&task, now()) {
                 match why {
+                    // We ask now and then only: a short one may begin and end meanwhile.
+                    NotTaken::Over if began >= self.began => {
+                        let told = not_run(&task, &self.called(&process), &why);
+                        self.refuse("over", &told);
+                    }
                     // Nothing was missed that we could have done: an OAP keeps telling old tasks.
                     NotTaken::Over => tracing::debug!(%task, %process, "not run: {why}"),
                     NotTaken::Full => {
