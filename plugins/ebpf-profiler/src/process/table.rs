@@ -148,10 +148,10 @@ impl Processes {
     }
 
     /// A process became another program of this name. What it was goes on under another number, as one that has
-    /// ended.
-    pub fn became(&mut self, pid: u32, former: u32, name: String, now: Instant) {
+    /// ended; `false` if that is not known.
+    pub fn became(&mut self, pid: u32, former: u32, name: String, now: Instant) -> bool {
         let Some(old) = self.processes.remove(&pid) else {
-            return;
+            return false;
         };
         let started = old.identity.started;
         let mut process = Process::new(Identity { name, started }, Arc::default());
@@ -160,6 +160,7 @@ impl Processes {
         self.processes.insert(pid, process);
         self.processes.insert(former, old);
         self.exited(former, now);
+        true
     }
 
     /// A process has ended. What is known of it is kept until its time is over.

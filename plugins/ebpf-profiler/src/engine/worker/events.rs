@@ -58,10 +58,10 @@ impl Worker {
             Event::Copy(copied) => self.walk(&copied),
             Event::Counts => self.new_stacks += COLLECT_AFTER / 2,
             Event::Exec { pid, program, name } => {
-                self.part(pid, CountKey::program_before(program), name);
+                let was_known = self.part(pid, CountKey::program_before(program), name);
                 self.leave(pid);
                 self.naming.forget(pid);
-                if self.programs.walker() == Walker::FramePointers {
+                if was_known && self.programs.walker() == Walker::FramePointers {
                     // It sends no copies, which would make us look.
                     self.tell_of(pid);
                 }
@@ -83,20 +83,24 @@ impl Worker {
         }
     }
 
-    /// Tells what a process was from what it is: samples of that are still to be collected.
-    fn part(&mut self, pid: u32, program: u32, name: String) {
+    /// Tells what a process was from what it is: samples of that are still to be collected. Answers whether it was
+    /// known.
+    fn part(&mut self, pid: u32, program: u32, name: String) -> bool {
         let now = Instant::now();
         self.last_former = (self.last_former + 1) % NOT_PIDS;
         let former = NOT_PIDS | self.last_former;
-        self.processes.became(pid, former, name, now);
-        if self.former.len() < MOST_FORMER {
+        let was_known = self.processes.became(pid, former, name, now);
+        if was_known && self.former.len() < MOST_FORMER {
             self.former.insert((pid, program), (now, former));
         }
+        was_known
     }
 
     /// The number under which we know the program that a sample is of.
     pub(super) fn known_as(&self, key: &CountKey) -> u32 {
         let former = self.former.get(&(key.pid, key.program()));
+        // It may have been forgotten before its time, when many end.
+        let former = former.filter(|(_, former)| self.processes.get(*former).is_some());
         former.map_or(key.pid, |(_, former)| *former)
     }
 

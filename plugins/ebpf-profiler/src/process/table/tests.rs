@@ -222,3 +222,22 @@ fn the_map_of_a_process_that_ended_before_it_was_seen_is_looked_for_on_the_host(
     processes.update_perf_map(7);
     assert_eq!(processes.generated(7, 0x1000).as_deref(), Some("f"));
 }
+
+#[test]
+fn what_a_process_was_before_exec_goes_on_under_another_number() {
+    let dir = fake_proc(7, 1, &maps(&[0x1000]));
+    let mut processes = Processes::new(Proc::at(dir.path()), Limits::default());
+    let now = Instant::now();
+    assert!(!processes.became(7, 70, "later".to_owned(), now));
+    assert!(processes.get(70).is_none());
+    processes.refresh(7, now);
+    let before = processes.described(7).name;
+    assert!(processes.became(7, 70, "later".to_owned(), now));
+    assert_eq!(processes.described(70).name, before);
+    assert_eq!(processes.described(7).name, "later");
+    assert!(processes.find(70, 0x1000).is_some());
+    assert!(processes.find(7, 0x1000).is_none());
+    processes.sweep(now + Limits::default().age);
+    assert!(processes.get(70).is_none());
+    assert!(processes.get(7).is_some());
+}
