@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use perigee_ebpf_profiler::access::{Access, AccessSettings};
 use perigee_ebpf_profiler::bpf::programs::Walker;
-use perigee_ebpf_profiler::engine::{Capture, Kernel, Request, Settings, Targets};
+use perigee_ebpf_profiler::engine::{Capture, Kernel, Request, Session, Settings, Targets};
 use perigee_ebpf_profiler::profile::{Kind, Profile};
 
 struct Program(Child);
@@ -138,26 +138,25 @@ fn a_wait_is_not_longer_than_the_session() {
     assert_less(&profile, Duration::from_millis(1500));
 }
 
-fn denied(pattern: &str) -> Access {
+/// A session of everybody but those who are denied.
+fn all_but_denied(pattern: &str) -> Option<(Kernel, Box<dyn Session>)> {
     let lists = AccessSettings {
         deny: vec![pattern.to_owned()],
         ..AccessSettings::default()
     };
-    Access::new(&lists).expect("an expression")
+    let kernel = kernel(Settings {
+        access: Access::new(&lists).expect("an expression"),
+        ..Settings::default()
+    })?;
+    let session = kernel.start(&request(Kind::OnCpu, Targets::All, 5));
+    Some((kernel, session.expect("start")))
 }
 
 #[test]
 fn who_is_denied_is_not_seen_when_it_has_ended() {
-    let settings = Settings {
-        access: denied("h1-secret"),
-        ..Settings::default()
-    };
-    let Some(kernel) = kernel(settings) else {
+    let Some((_kernel, mut session)) = all_but_denied("h1-secret") else {
         return;
     };
-    let mut session = kernel
-        .start(&request(Kind::OnCpu, Targets::All, 5))
-        .expect("start");
     secs(1.5);
     session.take();
     let child = Command::new("python3")
@@ -182,16 +181,9 @@ fn who_is_denied_is_not_seen_when_it_has_ended() {
 
 #[test]
 fn who_is_denied_is_not_seen_as_its_fork() {
-    let settings = Settings {
-        access: denied("h1-secret"),
-        ..Settings::default()
-    };
-    let Some(kernel) = kernel(settings) else {
+    let Some((_kernel, mut session)) = all_but_denied("h1-secret") else {
         return;
     };
-    let mut session = kernel
-        .start(&request(Kind::OnCpu, Targets::All, 5))
-        .expect("start");
     let script = "import os,time\ndef spin(s):\n t=time.time()\n while time.time()-t<s: pass\nspin(1)\np=os.fork()\nspin(60)";
     let mut child = Command::new("python3")
         .args(["-c", script, "h1-secret"])

@@ -125,6 +125,10 @@ fn ring_size() -> u32 {
     wanted.clamp(LEAST_RING, MOST_RING).next_power_of_two()
 }
 
+fn online_cpus() -> Result<Vec<u32>, KernelError> {
+    perf::online_cpus().map_err(failed("list of CPUs"))
+}
+
 impl Programs {
     /// Creates the maps. Programs are loaded when they are first needed. `own_pid` is what the host calls us.
     ///
@@ -185,7 +189,7 @@ impl Programs {
             return Ok(());
         }
         let mut clocks = BTreeMap::new();
-        self.cover_cpus(nanos, &mut clocks)?;
+        self.cover(&online_cpus()?, nanos, &mut clocks)?;
         self.clocks.insert(nanos, clocks);
         Ok(())
     }
@@ -195,23 +199,27 @@ impl Programs {
     /// # Errors
     /// As of [`Programs::start_clock`].
     pub fn follow_cpus(&mut self) -> Result<(), KernelError> {
+        if self.clocks.is_empty() {
+            return Ok(());
+        }
+        let cpus = online_cpus()?;
         let mut all = std::mem::take(&mut self.clocks);
         let mut clocks = all.iter_mut();
-        let covered = clocks.try_for_each(|(nanos, clocks)| self.cover_cpus(*nanos, clocks));
+        let covered = clocks.try_for_each(|(nanos, clocks)| self.cover(&cpus, *nanos, clocks));
         self.clocks = all;
         covered
     }
 
-    fn cover_cpus(
+    fn cover(
         &mut self,
+        cpus: &[u32],
         nanos: u32,
         clocks: &mut BTreeMap<u32, OwnedFd>,
     ) -> Result<(), KernelError> {
-        let cpus = perf::online_cpus().map_err(failed("list of CPUs"))?;
         // It does not go on when its CPU comes back. One that went and came since the last look is not noticed.
         clocks.retain(|cpu, _| cpus.contains(cpu));
         let program = self.sampler()?.fd().map_err(failed("on-CPU program"))?;
-        for cpu in cpus {
+        for &cpu in cpus {
             if clocks.contains_key(&cpu) {
                 continue;
             }

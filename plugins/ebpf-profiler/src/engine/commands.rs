@@ -32,8 +32,10 @@ pub(super) enum Command {
 
 /// The thread's side.
 pub(super) trait Serve {
-    fn start(&mut self, request: &Request) -> Result<u64, Refused>;
-    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused>;
+    /// Those of the targets that may be captured; what follows is given no others.
+    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused>;
+    fn start(&mut self, request: Request) -> Result<u64, Refused>;
+    fn retarget(&mut self, session: u64, targets: Targets) -> Result<(), Refused>;
     fn take(&mut self, session: u64) -> Option<Profile>;
     fn stop(&mut self, session: u64);
 
@@ -42,14 +44,18 @@ pub(super) trait Serve {
         // Who asked may have gone meanwhile.
         match command {
             Command::Start { request, answer } => {
-                let _ = answer.send(self.start(&request));
+                let targets = self.narrow(&request.targets);
+                let started =
+                    targets.and_then(|targets| self.start(Request { targets, ..request }));
+                let _ = answer.send(started);
             }
             Command::Retarget {
                 session,
                 targets,
                 answer,
             } => {
-                let _ = answer.send(self.retarget(session, &targets));
+                let targets = self.narrow(&targets);
+                let _ = answer.send(targets.and_then(|targets| self.retarget(session, targets)));
             }
             Command::Take { session, answer } => {
                 let _ = answer.send(self.take(session));

@@ -132,29 +132,6 @@ impl Worker {
         }
     }
 
-    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
-        let Walker { access, proc, .. } = &self.walker;
-        let targets = permit::narrow(access, proc, targets)?;
-        match &targets {
-            Targets::Processes(pids) if self.tier == Tier::OwnProcesses => {
-                let own = rustix::process::geteuid().as_raw();
-                let foreign = pids.iter().find(|pid| {
-                    let owner = fs::metadata(proc.join(pid.to_string()));
-                    owner.is_ok_and(|it| it.uid() != own)
-                });
-                match foreign {
-                    Some(pid) if pids.len() == 1 => Err(Refused {
-                        what: format!("a profile of process {pid}"),
-                        because: "it is another user's".into(),
-                        missing: Some("CAP_BPF and CAP_PERFMON (or root)".into()),
-                    }),
-                    _ => Ok(targets),
-                }
-            }
-            _ => Ok(targets),
-        }
-    }
-
     /// Reads the rings of all sessions.
     fn read(&mut self) {
         let timeout = POLL
@@ -305,12 +282,30 @@ impl Worker {
 }
 
 impl Serve for Worker {
-    fn start(&mut self, request: &Request) -> Result<u64, Refused> {
-        let targets = self.narrow(&request.targets)?;
-        let request = Request {
-            targets,
-            ..request.clone()
-        };
+    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
+        let Walker { access, proc, .. } = &self.walker;
+        let targets = permit::narrow(access, proc, targets)?;
+        match &targets {
+            Targets::Processes(pids) if self.tier == Tier::OwnProcesses => {
+                let own = rustix::process::geteuid().as_raw();
+                let foreign = pids.iter().find(|pid| {
+                    let owner = fs::metadata(proc.join(pid.to_string()));
+                    owner.is_ok_and(|it| it.uid() != own)
+                });
+                match foreign {
+                    Some(pid) if pids.len() == 1 => Err(Refused {
+                        what: format!("a profile of process {pid}"),
+                        because: "it is another user's".into(),
+                        missing: Some("CAP_BPF and CAP_PERFMON (or root)".into()),
+                    }),
+                    _ => Ok(targets),
+                }
+            }
+            _ => Ok(targets),
+        }
+    }
+
+    fn start(&mut self, request: Request) -> Result<u64, Refused> {
         // What was used before is not its doing.
         self.collect();
         let slower = self.budget.stretched(&request);
@@ -333,8 +328,7 @@ impl Serve for Worker {
         Ok(self.last_session)
     }
 
-    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused> {
-        let targets = self.narrow(targets)?;
+    fn retarget(&mut self, session: u64, targets: Targets) -> Result<(), Refused> {
         self.count(session);
         if let Some((sampler, running)) = self.sessions.get_mut(&session) {
             sampler.retarget(&targets);

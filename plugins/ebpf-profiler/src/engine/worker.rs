@@ -32,6 +32,8 @@ const COLLECT_EVERY: Duration = Duration::from_secs(5);
 const FIRST_COLLECT: Duration = Duration::from_secs(1);
 /// Counts whose stacks, two each, are named together.
 const STACKS_AT_ONCE: usize = naming::AT_ONCE / 2;
+/// Events that are read before commands are obeyed.
+const EVENTS_AT_ONCE: usize = 4096;
 /// Without a session there is nothing to collect.
 const IDLE: Duration = Duration::from_secs(60);
 /// New stacks after which counts are collected early.
@@ -105,7 +107,9 @@ impl Worker {
                 warn!(%error, "capture: cannot wait for events");
                 return;
             }
-            self.read_events();
+            if !self.read_events(EVENTS_AT_ONCE) {
+                self.due = Instant::now();
+            }
             loop {
                 match orders.try_recv() {
                     Ok(Order::Session(command)) => self.obey(command),
@@ -126,10 +130,6 @@ impl Worker {
                 self.collect();
             }
         }
-    }
-
-    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
-        permit::narrow(&self.settings.access, &self.settings.proc, targets)
     }
 
     /// Tells the programs of processes before their first sample.
@@ -186,12 +186,11 @@ impl Worker {
 }
 
 impl Serve for Worker {
-    fn start(&mut self, request: &Request) -> Result<u64, Refused> {
-        let targets = self.narrow(&request.targets)?;
-        let request = Request {
-            targets,
-            ..request.clone()
-        };
+    fn narrow(&self, targets: &Targets) -> Result<Targets, Refused> {
+        permit::narrow(&self.settings.access, &self.settings.proc, targets)
+    }
+
+    fn start(&mut self, request: Request) -> Result<u64, Refused> {
         self.prepare(&request.targets);
         self.last_session += 1;
         let session = self.last_session;
@@ -213,8 +212,7 @@ impl Serve for Worker {
         Ok(session)
     }
 
-    fn retarget(&mut self, session: u64, targets: &Targets) -> Result<(), Refused> {
-        let targets = self.narrow(targets)?;
+    fn retarget(&mut self, session: u64, targets: Targets) -> Result<(), Refused> {
         self.prepare(&targets);
         let Some(running) = self.sessions.get(&session) else {
             return Ok(());

@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aya::maps::{Array, IterableMap};
+use aya::Pod;
+use aya::maps::{Array, HashMap, IterableMap, MapData, MapError};
 
 use super::Programs;
 use crate::bpf::layout::{
@@ -19,6 +20,21 @@ const MMAPABLE: u32 = 1 << 10;
 
 /// Events that are kept aside, of 16 KiB each at the most.
 const MOST_ASIDE: usize = 256;
+
+fn set<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    key: K,
+    value: Option<V>,
+) -> Result<(), MapError> {
+    match value {
+        Some(value) => map.insert(key, value, 0),
+        None => {
+            // It may be gone already: programs remove some themselves.
+            let _ = map.remove(&key);
+            Ok(())
+        }
+    }
+}
 
 impl Programs {
     /// Reads the next event, if there is one.
@@ -62,17 +78,7 @@ impl Programs {
             let every = u32::from(!self.everybody.is_empty());
             self.change_settings(|it| it.every = every);
         }
-        match target {
-            Some(target) => self
-                .targets
-                .insert(key, target, 0)
-                .map_err(failed("target")),
-            None => {
-                // It may have gone with its process.
-                let _ = self.targets.remove(&key);
-                Ok(())
-            }
-        }
+        set(&mut self.targets, key, target).map_err(failed("target"))
     }
 
     /// Tells where a process's mappings stand, or that they are not known any more.
@@ -80,17 +86,7 @@ impl Programs {
     /// # Errors
     /// There are as many processes as the map holds.
     pub fn set_process(&mut self, pid: u32, process: Option<Process>) -> Result<(), KernelError> {
-        match process {
-            Some(process) => self
-                .processes
-                .insert(pid, process, 0)
-                .map_err(failed("process")),
-            None => {
-                // The programs remove it too.
-                let _ = self.processes.remove(&pid);
-                Ok(())
-            }
-        }
+        set(&mut self.processes, pid, process).map_err(failed("process"))
     }
 
     /// Forgets which threads wait.

@@ -97,10 +97,15 @@ impl Walker {
     /// What we knew of a process holds no more.
     pub(super) fn forget(&mut self, pid: u32) {
         self.judged.remove(&pid);
-        if self.placed.remove(&pid) {
-            self.placement
-                .remove_process(&mut self.words, pid, Instant::now());
+        if self.placed.contains(&pid) {
+            self.displace(pid);
         }
+    }
+
+    fn displace(&mut self, pid: u32) {
+        self.placed.remove(&pid);
+        self.placement
+            .remove_process(&mut self.words, pid, Instant::now());
     }
 
     /// A process's first thread has ended.
@@ -109,9 +114,7 @@ impl Walker {
             return;
         }
         self.processes.exited(pid, Instant::now());
-        self.placed.remove(&pid);
-        self.placement
-            .remove_process(&mut self.words, pid, Instant::now());
+        self.displace(pid);
     }
 
     fn has_other_threads(&self, pid: u32) -> bool {
@@ -123,7 +126,7 @@ impl Walker {
 
     /// Forgets processes that have ended and nobody told.
     pub(super) fn sweep(&mut self, now: Instant) {
-        // Our own list is shorter than that of those who have just gone.
+        // Some were gone already when they were looked at: of those the answer does not tell.
         self.processes.sweep(now);
         let ended = |pid: &u32| self.processes.get(*pid).is_none_or(Process::has_ended);
         for pid in self.placed.extract_if(|pid| ended(pid)) {

@@ -16,6 +16,9 @@ use crate::metrics;
 use crate::process::table::Process as Known;
 use crate::profile::{Kind, Process};
 
+/// More than the largest ring holds and than are set aside: what was sent before a collection is read before it.
+const MOST_EVENTS: usize = 1 << 19;
+
 /// Processes whose mappings are read again at a collection, at 50 us each.
 const LOOKED_AT_AGAIN: usize = 64;
 
@@ -31,7 +34,7 @@ impl Worker {
         self.due = began + pause;
         self.new_stacks = 0;
         let epoch = self.programs.turn_epoch();
-        self.read_all_events();
+        self.read_events(MOST_EVENTS);
         let counts = self.programs.collect(epoch);
         self.look_again(&counts);
         for part in counts.chunks(STACKS_AT_ONCE) {

@@ -11,10 +11,6 @@ use crate::engine::{ProcessEvent, permit};
 use crate::process::table::Seen;
 use crate::unwind::walk::{Registers, Stack};
 
-/// Events that are read before commands are obeyed.
-const EVENTS_AT_ONCE: usize = 4096;
-/// As many as the largest ring holds, and more than are set aside.
-const MOST_EVENTS: usize = 1 << 19;
 /// Programs that other programs have followed in their processes, between two collections.
 const MOST_FORMER: usize = 4096;
 /// No PID is that large.
@@ -27,26 +23,15 @@ const LATE: Duration = Duration::from_secs(10);
 const OLD: Duration = Duration::from_secs(30);
 
 impl Worker {
-    /// Reads events, so many at the most that commands are not kept waiting.
-    pub(super) fn read_events(&mut self) {
-        for _ in 0..EVENTS_AT_ONCE {
+    /// Reads so many events at the most; answers whether these were all.
+    pub(super) fn read_events(&mut self, most: usize) -> bool {
+        for _ in 0..most {
             match self.programs.next_event() {
                 Some(event) => self.take_in(event),
-                None => return,
+                None => return true,
             }
         }
-        self.due = Instant::now();
-    }
-
-    /// Reads what was sent until now.
-    pub(super) fn read_all_events(&mut self) {
-        // What comes meanwhile comes after as many as the ring can hold.
-        for _ in 0..MOST_EVENTS {
-            match self.programs.next_event() {
-                Some(event) => self.take_in(event),
-                None => return,
-            }
-        }
+        false
     }
 
     fn take_in(&mut self, event: Event) {
@@ -155,10 +140,11 @@ impl Worker {
         }
         let looks = self.looks.entry(pid).or_default();
         looks.taken(seen == Seen::Changed, now);
-        match seen {
-            Seen::Same if self.placement.knows(pid) => return,
-            Seen::Changed | Seen::Same | Seen::Gone => {}
-            Seen::Denied => debug!(pid, "capture: may not look at a process"),
+        if seen == Seen::Same && self.placement.knows(pid) {
+            return;
+        }
+        if seen == Seen::Denied {
+            debug!(pid, "capture: may not look at a process");
         }
         self.placement
             .tell_of(&mut self.programs, &mut self.processes, pid, now);
